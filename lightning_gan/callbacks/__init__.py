@@ -1,0 +1,7 @@
+"""Callbacks, one a file; they know a model only through the interface of ``gans.base``."""
+
+from lightning_gan.callbacks.checkpoint import GANCheckpoint
+from lightning_gan.callbacks.ema import GeneratorEMA
+from lightning_gan.callbacks.sample_grid import SampleGrid
+
+__all__ = ["GANCheckpoint", "GeneratorEMA", "SampleGrid"]

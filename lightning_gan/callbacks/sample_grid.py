@@ -1,0 +1,121 @@
+"""Pictures of the same latents over a run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchvision.io import write_png
+
+from lightning_gan.callbacks.pictures import image_grid, log_picture, scatter_plot
+from lightning_gan.gans.batch import unpack
+from lightning_gan.gans.generative import GenerativeModule
+
+SCATTER_POINTS = 2000  # enough to show every mode of a mixture, few enough to see single points
+
+
+class SampleGrid(Callback):
+    """Draw what the generator makes of the same latents, before, during and after training.
+
+    Writes ``samples/step_00000000.png`` and so on into the run's folder, beside ``real.png``, and
+    shows them in TensorBoard or Weights & Biases where one of these is the logger. Two-dimensional
+    data are drawn as points over the real ones. The averaged generator is used where there is one.
+    A conditional model's columns are its classes.
+
+    Args:
+        every_n_steps: Generator iterations between two pictures.
+        num_samples: Images in a grid.
+        seed: Seed of the latents.
+        dirpath: Folder of the pictures; None takes ``samples`` in the run's folder.
+
+    Raises:
+        ValueError: If ``every_n_steps`` or ``num_samples`` is below 1.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 500,
+        num_samples: int = 64,
+        seed: int = 0,
+        dirpath: str | Path | None = None,
+    ) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("num_samples", num_samples)):
+            if value < 1:
+                raise ValueError(f"Expected '{name}' to be at least 1, got {value}.")
+        self.every_n_steps = every_n_steps
+        self.num_samples = num_samples
+        self.seed = seed
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self._real: Tensor | None = None
+        self._drawn_step: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw where the run begins."""
+        folder = self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "samples"
+        # Loggers choose a folder on rank 0 alone, and only that rank writes.
+        self._folder = folder
+        self._drawn_step = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep some real samples to compare with, and draw the untrained generator's."""
+        if not trainer.is_global_zero:
+            return
+        if self._real is None or (self._real.dim() == 2 and len(self._real) < SCATTER_POINTS):
+            seen = [] if self._real is None else [self._real]
+            real = unpack(batch).real.detach().cpu()
+            self._real = torch.cat([*seen, real])[:SCATTER_POINTS]
+        if self._drawn_step is None:
+            if self._real.dim() == 4:
+                self._write("real", image_grid(self._real[: self.num_samples]))
+            self._draw(trainer, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Draw at the interval."""
+        if trainer.is_global_zero and trainer.global_step % self.every_n_steps == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what the run ends with."""
+        if trainer.is_global_zero and self._drawn_step != trainer.global_step:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, GenerativeModule):
+            raise TypeError(
+                "Expected SampleGrid to run with a model of lightning_gan, got "
+                f"{type(pl_module).__name__}."
+            )
+        step = trainer.global_step
+        picture = self._picture(pl_module, f"{step:,} generator iterations")
+        if picture is None:
+            return
+        self._write(f"step_{step:08d}", picture)
+        for logger in trainer.loggers:
+            log_picture(logger, "samples", picture, step)
+        self._drawn_step = step
+
+    def _picture(self, model: GenerativeModule, title: str) -> Tensor | None:
+        """Draw images or points; data of another kind have no picture."""
+        points = self._real is not None and self._real.dim() == 2
+        n = SCATTER_POINTS if points else self.num_samples
+        latents = model.sample_latents(n, torch.Generator().manual_seed(self.seed))
+        classes = model.num_classes
+        labels = None if classes is None else torch.arange(n, device=latents.device) % classes
+        samples = model.render(latents, labels)
+        if samples.dim() == 4:
+            return image_grid(samples, columns=classes)
+        return scatter_plot(samples, self._real, title) if samples.shape[1:] == (2,) else None
+
+    def _write(self, name: str, picture: Tensor) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_png(picture, str(self._folder / f"{name}.png"))

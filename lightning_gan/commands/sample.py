@@ -1,0 +1,49 @@
+"""``lightning-gan sample``: images from a checkpoint alone."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.io import write_png
+
+from lightning_gan.callbacks.pictures import drawable, image_grid, scatter_plot
+from lightning_gan.gans import AdversarialModule
+
+
+def sample(
+    ckpt_path: Path,
+    num_images: int = 64,
+    output_dir: Path = Path("samples"),
+    grid: bool = False,
+    seed: int = 0,
+    labels: list[int] | None = None,
+    device: str = "cpu",
+) -> None:
+    """Write samples of a trained model as PNG files; of a model of points, as one CSV file.
+
+    Args:
+        ckpt_path: Checkpoint of a run from the command line.
+        num_images: Number of samples.
+        output_dir: Folder to write into; made if it is missing.
+        grid: Whether to write all samples into one picture, too.
+        seed: Seed of the latents.
+        labels: Classes of a conditional model, repeated in turn; drawn at random if left out.
+        device: Where to compute, such as cpu or cuda.
+    """
+    model = AdversarialModule.load_from_checkpoint(ckpt_path, map_location=device)
+    if labels is not None and model.num_classes is None:
+        raise ValueError(f"Expected no 'labels' for an unconditional model, got {labels}.")
+    chosen = None if labels is None else torch.tensor(labels).repeat(num_images)[:num_images]
+    generator = torch.Generator().manual_seed(seed)
+    samples = model.sample(num_images, chosen, generator).cpu()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if samples.dim() == 2:
+        np.savetxt(output_dir / "points.csv", samples.numpy(), delimiter=",")
+        picture = scatter_plot(samples[:, :2])
+    else:
+        for i, image in enumerate(drawable(samples)):
+            write_png(image, str(output_dir / f"{i:06d}.png"))
+        picture = image_grid(samples)
+    if grid:
+        write_png(picture, str(output_dir / "grid.png"))
+    print(f"{num_images} samples of {ckpt_path} in {output_dir}")

@@ -1,0 +1,22 @@
+"""Data modules, each usable with any Lightning model."""
+
+from lightning_gan.data.base import GANDataModule, TensorSamples
+from lightning_gan.data.digits import Digits
+from lightning_gan.data.gaussian_mixture import GaussianMixture
+from lightning_gan.data.image_folder import ImageFolder
+from lightning_gan.data.stream import BatchStream, EvaluationBatches, StreamLoader
+from lightning_gan.data.torchvision_sets import CIFAR10, MNIST, TorchvisionData
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "BatchStream",
+    "Digits",
+    "EvaluationBatches",
+    "GANDataModule",
+    "GaussianMixture",
+    "ImageFolder",
+    "StreamLoader",
+    "TensorSamples",
+    "TorchvisionData",
+]

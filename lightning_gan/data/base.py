@@ -1,0 +1,163 @@
+"""What all data modules share: splits held in memory, batched by index, read as one stream."""
+
+import os
+import secrets
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_gan.data.stream import BatchStream, EvaluationBatches, StreamLoader
+
+Samples = tuple[Tensor, Tensor]
+
+
+class TensorSamples(Dataset[Samples]):
+    """Samples in memory, of which a whole batch is taken by one operation.
+
+    Args:
+        samples: (N, ...). Bytes are images and become float32 in [-1, 1]; floats stay as they are.
+        labels: (N,) int64.
+        horizontal_flip: Whether index N + i is the mirror image of sample i. Doubling the set
+            rather than flipping by chance leaves no state behind that a resume would need.
+    """
+
+    def __init__(self, samples: Tensor, labels: Tensor, horizontal_flip: bool = False) -> None:
+        self.samples = samples
+        self.labels = labels
+        self.horizontal_flip = horizontal_flip
+
+    def __len__(self) -> int:
+        return len(self.samples) * (2 if self.horizontal_flip else 1)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.samples.shape[1:])
+
+    def __getitem__(self, index: Tensor) -> Samples:
+        """Return the samples and labels at the indices (B,)."""
+        mirrored, index = index >= len(self.samples), index % len(self.samples)
+        samples = self.samples[index]
+        if samples.dtype == torch.uint8:
+            samples = samples.to(torch.float32).div_(127.5).sub_(1)
+        if self.horizontal_flip:
+            samples = torch.where(mirrored.view(-1, 1, 1, 1), samples.flip(-1), samples)
+        return samples, self.labels[index]
+
+
+class GANDataModule(LightningDataModule):
+    """Deliver ``(samples, labels)``; base of all our data modules.
+
+    A subclass fills ``train_set`` and, where there is held-out data, ``test_set`` in :meth:`load`.
+    One training batch holds ``batch_size`` samples for each of the model's ``n_critic``
+    discriminator updates. Images are float32 (N, C, H, W) in [-1, 1], labels (N,) int64.
+
+    Args:
+        batch_size: Samples of one discriminator update, on each process.
+        num_workers: Processes that load ahead. 0 is fastest for data in memory.
+        seed: Seed of the order. None takes that of ``seed_everything``, or draws one; it is part of
+            the checkpoint.
+
+    Attributes:
+        train_set: Data set indexed by a tensor of indices.
+        test_set: Held-out samples for validation and test, or None.
+        num_classes: Number of classes, or None for data without labels.
+
+    Raises:
+        ValueError: If ``batch_size`` or ``num_workers`` is out of range.
+    """
+
+    train_set: TensorSamples
+    test_set: TensorSamples | None = None
+    num_classes: int | None = None
+
+    def __init__(self, batch_size: int = 64, num_workers: int = 0, seed: int | None = None) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"Expected 'batch_size' to be at least 1, got {batch_size}.")
+        if num_workers < 0:
+            raise ValueError(f"Expected 'num_workers' to be at least 0, got {num_workers}.")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._loaded = False
+
+    @abstractmethod
+    def load(self) -> None:
+        """Fill ``train_set``, ``test_set`` and ``num_classes``."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, known after ``setup``."""
+        return self.train_set.sample_shape
+
+    def setup(self, stage: str) -> None:
+        """Load the data once, and agree on a seed with the other ranks."""
+        if not self._loaded:
+            self.load()
+            self._loaded = True
+        if self.seed is None:
+            self.seed = int(os.environ.get("PL_GLOBAL_SEED", secrets.randbits(32)))
+        if self.trainer is not None:
+            self.seed = int(self.trainer.strategy.broadcast(self.seed))
+
+    def train_dataloader(self) -> StreamLoader:
+        """Return a loader of one training step's batches, shuffled without end."""
+        sampler = BatchStream(
+            len(self.train_set),
+            self.batch_size * self._batches_per_step(),
+            self.seed or 0,
+            *self._ranks(),
+            first_batch=self._batches_read,
+        )
+        return StreamLoader(self.train_set, sampler, self.num_workers)
+
+    def val_dataloader(self) -> StreamLoader | list[Any]:
+        """Return a loader of the held-out samples, or none if there are none."""
+        return [] if self.test_set is None else self._evaluation_loader(self.test_set)
+
+    def test_dataloader(self) -> StreamLoader:
+        """Return a loader of the held-out samples.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.test_set is None:
+            raise ValueError(f"Expected held-out data in {type(self).__name__}, got none.")
+        return self._evaluation_loader(self.test_set)
+
+    def predict_dataloader(self) -> StreamLoader:
+        """Return a loader of as many samples, with their labels, as are to be generated."""
+        return self._evaluation_loader(self.test_set or self.train_set)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seed of the order."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the order of the saved run."""
+        self.seed = state_dict["seed"]
+
+    def _evaluation_loader(self, dataset: TensorSamples) -> StreamLoader:
+        sampler = EvaluationBatches(len(dataset), self.batch_size, *self._ranks())
+        return StreamLoader(dataset, sampler, self.num_workers)
+
+    def _ranks(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 1, 0
+        return self.trainer.world_size, self.trainer.global_rank
+
+    def _batches_per_step(self) -> int:
+        model = None if self.trainer is None else self.trainer.lightning_module
+        return int(getattr(model, "batches_per_step", 1))
+
+    def _batches_read(self) -> int:
+        """Return the Trainer's own count, which a resumed run takes up from its checkpoint."""
+        if self.trainer is None:
+            return 0
+        total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return int(total.processed)

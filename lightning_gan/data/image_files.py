@@ -1,0 +1,162 @@
+"""Image files of a folder or of a zip archive, in one order everywhere, decoded with care."""
+
+import io
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+MAX_PIXELS = 64_000_000  # a bomb of a few kilobytes would otherwise take gigabytes
+MAX_BYTES = 256_000_000
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class ImageError(ValueError):
+    """An image file cannot be used; the message names it."""
+
+
+class ImageFiles(ABC):
+    """Named image files.
+
+    Args:
+        root: Folder or archive.
+
+    Attributes:
+        names: Relative names with forward slashes, sorted, so that the order is the same on every
+            rank and file system.
+
+    Raises:
+        ValueError: If there are none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names = sorted(
+            name for name in self._list() if PurePosixPath(name).suffix.lower() in SUFFIXES
+        )
+        if not self.names:
+            raise ValueError(
+                f"Expected 'root' to hold images ({', '.join(sorted(SUFFIXES))}), "
+                f"got none in {root}."
+            )
+
+    @abstractmethod
+    def _list(self) -> list[str]:
+        """Return the relative names of all files."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+
+    def open(self, name: str) -> Image.Image:
+        """Decode a file.
+
+        Raises:
+            ImageError: If it is unreadable, truncated or unreasonably large.
+        """
+        where = f"{self.root}: {name}"
+        try:
+            image = Image.open(io.BytesIO(self.read(name)))
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(
+                    f"Expected images of at most {MAX_PIXELS:,} pixels, got "
+                    f"{image.width} x {image.height} in {where}."
+                )
+            image.load()
+        except ImageError:
+            raise
+        except Exception as error:  # decoders raise whatever they stumble over
+            raise ImageError(f"Expected a readable image, got {error!r} for {where}.") from error
+        return image
+
+
+class FolderFiles(ImageFiles):
+    """The image files below a folder."""
+
+    def _list(self) -> list[str]:
+        paths = (path for path in self.root.rglob("*") if path.is_file())
+        return [path.relative_to(self.root).as_posix() for path in paths]
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        return (self.root / name).read_bytes()
+
+
+class ZipFiles(ImageFiles):
+    """The image files in a zip archive, read in place: nothing is ever written to the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._archive: tuple[int, zipfile.ZipFile] | None = None
+        super().__init__(root)
+
+    def _open_archive(self) -> zipfile.ZipFile:
+        # One handle a process: a shared file position would mix up what workers read.
+        if self._archive is None or self._archive[0] != os.getpid():
+            self._archive = os.getpid(), zipfile.ZipFile(self.root)
+        return self._archive[1]
+
+    def _list(self) -> list[str]:
+        return [
+            info.filename
+            for info in self._open_archive().infolist()
+            if not info.is_dir() and "__MACOSX" not in info.filename
+        ]
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        size = self._open_archive().getinfo(name).file_size
+        if size > MAX_BYTES:
+            raise ImageError(f"Expected files of at most {MAX_BYTES:,} bytes, got {size:,}.")
+        return self._open_archive().read(name)
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_archive": None}
+
+
+def image_files(root: Path) -> ImageFiles:
+    """Return the image files of a folder or of a zip archive.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``root``.
+        ValueError: If it is neither a folder nor a zip archive, or holds no images.
+    """
+    if root.is_dir():
+        return FolderFiles(root)
+    if not root.exists():
+        raise FileNotFoundError(
+            f"Expected 'root' to be a folder or a zip archive, got {root}, which does not exist."
+        )
+    if not zipfile.is_zipfile(root):
+        raise ValueError(
+            f"Expected 'root' to be a folder or a zip archive, got {root}, which is neither."
+        )
+    return ZipFiles(root)
+
+
+def to_tensor(image: Image.Image, channels: int) -> Tensor:
+    """Turn a decoded image into (``channels``, H, W) uint8."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip at 255
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    pixels = np.array(image.convert(MODES[channels]))
+    return torch.from_numpy(pixels.reshape(image.height, image.width, channels)).permute(2, 0, 1)
+
+
+def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize so that the image just covers (H, W), and cut its centre out of it."""
+    height, width = image.shape[-2:]
+    if (height, width) == size:
+        return image
+    scale = max(size[0] / height, size[1] / width)
+    resized = [max(size[0], round(height * scale)), max(size[1], round(width * scale))]
+    covered = transforms.resize(image, resized, antialias=True)
+    cut: Tensor = transforms.center_crop(covered, list(size))
+    return cut

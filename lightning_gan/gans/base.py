@@ -1,0 +1,365 @@
+"""The one training loop: alternating updates of a discriminator and a generator.
+
+One ``training_step`` is one iteration of the generator: ``n_critic`` updates of the discriminator,
+each on real samples of its own, then one update of the generator. Only the generator's update is
+counted, so ``max_steps``, checkpoint intervals, the logger's axis and the progress bar all mean
+generator iterations.
+
+A variant declares what is minimised; when and by whom is here, the same for every variant, number
+of processes and precision.
+"""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_gan.gans.batch import Batch, unpack
+from lightning_gan.gans.generative import GenerativeModule, apply, evaluating
+from lightning_gan.training.checkpoint_io import DurableCheckpointIO, refuse_nan
+from lightning_gan.training.distributed import average_gradients, broadcast_buffers
+from lightning_gan.training.optimizers import GANAdam, make_optimizers
+from lightning_gan.training.penalties import Penalties, Penalty
+from lightning_gan.training.preflight import (
+    check_batch,
+    check_networks,
+    check_trainer,
+)
+from lightning_gan.training.randomness import run_seed, seed_step
+from lightning_gan.training.record import Pace, Record
+
+Terms = dict[str, Tensor]
+
+
+class AdversarialModule(GenerativeModule):
+    """Train a generator against a discriminator: the base of all variants.
+
+    A variant defines :meth:`discriminator_loss` and :meth:`generator_loss`.
+
+    Args:
+        generator: Maps latents (N, ``latent_dim``) to samples; images must lie in [-1, 1]. Any
+            module; one with an attribute ``num_classes`` is given the labels as second argument.
+        discriminator: Maps samples to logits, (N,) or (N, ...). Any module; likewise.
+        latent_dim: Length of a latent. None takes the generator's ``latent_dim``.
+        n_critic: Updates of the discriminator per update of the generator.
+        penalties: Terms added to the discriminator's loss.
+        optimizer_g: Makes the generator's optimiser from its parameters.
+        optimizer_d: Makes the discriminator's optimiser from its parameters.
+        lr_scheduler_g: Makes the generator's schedule, stepped once per generator iteration.
+        lr_scheduler_d: Makes the discriminator's schedule, stepped as often.
+        gradient_clip_val_g: Bound on the norm of the generator's gradient.
+        gradient_clip_val_d: Bound on the norm of the discriminator's gradient.
+        compile_networks: Whether to compile both networks. Penalties run uncompiled, because
+            compiled code cannot be differentiated twice.
+
+    Attributes:
+        images_seen: Real samples that the discriminator has seen, over all processes.
+
+    Raises:
+        ValueError: If ``n_critic`` is below 1, ``latent_dim`` unknown, or a penalty does not fit.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        latent_dim: int | None = None,
+        n_critic: int = 1,
+        penalties: Sequence[Penalty] | None = None,
+        optimizer_g: OptimizerCallable = lambda params: GANAdam(params, lr=2e-4),
+        optimizer_d: OptimizerCallable = lambda params: GANAdam(params, lr=2e-4),
+        lr_scheduler_g: LRSchedulerCallable | None = None,
+        lr_scheduler_d: LRSchedulerCallable | None = None,
+        gradient_clip_val_g: float | None = None,
+        gradient_clip_val_d: float | None = None,
+        compile_networks: bool = False,
+    ) -> None:
+        if n_critic < 1:
+            raise ValueError(f"Expected 'n_critic' to be at least 1, got {n_critic}.")
+        super().__init__(generator, latent_dim)
+        self.automatic_optimization = False
+        self.discriminator = discriminator
+        if self.num_classes is None:
+            self.num_classes = getattr(discriminator, "num_classes", None)
+        self.penalties = Penalties(penalties or (), discriminator)
+        self.n_critic = n_critic
+        self.compile_networks = compile_networks
+        self.images_seen = 0
+        self._optimizer_factories = (optimizer_g, optimizer_d)
+        self._scheduler_factories = (lr_scheduler_g, lr_scheduler_d)
+        self._gradient_clip_vals = (gradient_clip_val_g, gradient_clip_val_d)
+        self._seed = 0  # of the run, known from `setup` or from the checkpoint
+        self._record = Record()
+        self._checked_networks = False
+        self._pace = Pace(0)
+
+    @abstractmethod
+    def discriminator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
+        """Compute the terms that the discriminator minimises.
+
+        Args:
+            real: Real samples, (N, ...).
+            fake: Generated samples of the same shape, without a graph.
+            labels: Classes of both, (N,), where the data has them.
+
+        Returns:
+            Weighted scalar terms by name; their sum is minimised. Penalties are added by the base.
+        """
+
+    @abstractmethod
+    def generator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
+        """Compute the terms that the generator minimises.
+
+        Args:
+            real: Real samples, (N, ...), for losses that compare with them.
+            fake: Generated samples of the same shape, with their graph.
+            labels: Classes of both, (N,), where the data has them.
+
+        Returns:
+            Weighted scalar terms by name; their sum is minimised.
+        """
+
+    @property
+    def batches_per_step(self) -> int:
+        """Number of batches that one training step takes; our datamodules deliver so many."""
+        return self.n_critic
+
+    def logits(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the discriminator's logits in float32, whatever the precision of the run."""
+        logits: Tensor = apply(self.discriminator, samples, labels)
+        return logits.float()
+
+    def discriminate(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of real and generated samples, and record their means."""
+        real_logits, fake_logits = self.logits(real, labels), self.logits(fake, labels)
+        self.record("real_logits", real_logits.mean())
+        self.record("fake_logits", fake_logits.mean())
+        return real_logits, fake_logits
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar as ``train/<name>``, or under the stage of an evaluation.
+
+        In training it costs nothing: values are handed over as means every
+        ``Trainer(log_every_n_steps)`` iterations.
+        """
+        if self.training:
+            self._record.add(name, value)
+        else:
+            stage = "test" if self.trainer.testing else "val"
+            self.log(f"{stage}/{name}", value, on_epoch=True, sync_dist=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Run one generator iteration on ``n_critic`` batches of real samples."""
+        batch = unpack(batch)
+        if not self._checked_networks:
+            self._check_networks(batch)
+        seed_step(self.device, self._seed, self.trainer.global_step, self.global_rank)
+        optimizer_g, optimizer_d = self._both_optimizers()
+        parts = batch.split(self.n_critic)
+        for i, part in enumerate(parts):
+            update = self.trainer.global_step * self.n_critic + i
+            self._update_discriminator(optimizer_d, part, update)
+        self._update_generator(optimizer_g, parts[-1])
+        for scheduler in self._step_schedulers():
+            scheduler.step()
+        self.images_seen += len(batch.real) * self.trainer.world_size
+        interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
+        if self.trainer.global_step % interval == 0:
+            self._hand_over()
+
+    def _update_discriminator(
+        self, optimizer: LightningOptimizer, part: Batch, update: int
+    ) -> None:
+        def terms() -> Terms:
+            with torch.no_grad():
+                fake = self.generate(len(part.real), part.labels)
+            terms = self.discriminator_loss(part.real, fake, part.labels)
+            with self._uncompiled():
+                logits = partial(self.logits, labels=part.labels)
+                terms.update(self.penalties(logits, part.real, fake, update))
+            return terms
+
+        self._backward(optimizer, terms, "d")
+        # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
+        self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
+
+    def _update_generator(self, optimizer: LightningOptimizer, part: Batch) -> None:
+        def terms() -> Terms:
+            fake = self.generate(len(part.real), part.labels)
+            return self.generator_loss(part.real, fake, part.labels)
+
+        self._backward(optimizer, terms, "g")
+        broadcast_buffers(self.generator, self.discriminator)
+        optimizer.step()
+
+    def _backward(
+        self, optimizer: LightningOptimizer, terms_of: Callable[[], Terms], network: str
+    ) -> None:
+        """Leave the gradient of the sum of the terms, averaged over all ranks, on one network."""
+        try:
+            # Freezes the other network and keeps DDP from synchronising by itself.
+            with optimizer.toggle_model(sync_grad=False):
+                optimizer.zero_grad()
+                terms = terms_of()
+                loss = torch.stack(list(terms.values())).sum()
+                self.manual_backward(loss)
+        except BaseException:
+            self.untoggle_optimizer(optimizer)  # toggle_model leaves the other network frozen
+            raise
+        average_gradients(_parameters(optimizer))
+        self.record(f"{network}_loss", loss)
+        for name, term in terms.items():
+            self.record(f"{network}_{name}", term)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Record the gradient's norm and clip it: here gradients are reduced and unscaled."""
+        which = int(optimizer is not self.trainer.optimizers[0])  # 0: generator, 1: discriminator
+        parameters = [p for p in _parameters(optimizer) if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.record(f"{'gd'[which]}_grad_norm", norm)
+        bound = self._gradient_clip_vals[which]
+        if bound is not None:
+            nn.utils.clip_grads_with_norm_(parameters, bound, norm)
+
+    def configure_callbacks(self) -> list[Any]:
+        """Add no callbacks; refuse Trainer options before Lightning does so in other words."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_trainer(self.trainer)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Choose the run's seed, lay out convolutions, make checkpoints durable."""
+        self._seed = run_seed(self.trainer.strategy)
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            # A run may go on from an older checkpoint; a test must not report on another one.
+            self.trainer.strategy.checkpoint_io = DurableCheckpointIO(fallback=stage == "fit")
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)  # convolves up to 1.3 times as fast
+        # Lightning's warnings about what is meant here: weights are saved after the step, and
+        # batches are checked whoever loads them.
+        warnings.filterwarnings("ignore", "Using ModelCheckpoint with manual optimization")
+        warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """Make both optimisers and whichever schedules were asked for, the generator's first."""
+        return make_optimizers(
+            (self.generator, self.discriminator),
+            self._optimizer_factories,
+            self._scheduler_factories,
+        )
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._pace = Pace(self.images_seen)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check every batch while it is on the CPU, where looking costs no synchronisation."""
+        if not self.trainer.predicting:
+            real, labels = unpack(batch)
+            if real.device.type == "cpu":
+                check_batch(real, labels, self.num_classes)
+        return batch
+
+    def _check_networks(self, batch: Batch) -> None:
+        """Try both networks on two samples before the first update; then compile them."""
+        parts = batch.split(self.n_critic)
+        real, labels = batch.real[:2], None if batch.labels is None else batch.labels[:2]
+        with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
+            check_networks(
+                real, self.generate(len(real), labels), partial(self.logits, labels=labels)
+            )
+        if self.compile_networks:
+            self.generator.compile()
+            self.discriminator.compile()
+        sizes = sorted({len(part.real) * self.trainer.world_size for part in parts})
+        rank_zero_info(
+            f"Every generator iteration makes {self.n_critic} discriminator updates on "
+            f"{' or '.join(map(str, sizes))} real samples each, then one generator update."
+        )
+        self._checked_networks = True
+
+    def _hand_over(self) -> None:
+        """Log the means of what was recorded since the last time, if they are finite."""
+        values = self._finite_means()
+        values["images_seen"] = self.images_seen
+        values["images_per_second"] = self._pace.per_second(self.images_seen)
+        for name, value in values.items():
+            self.log(f"train/{name}", value, prog_bar=name in ("d_loss", "g_loss"))
+
+    def _finite_means(self) -> dict[str, float]:
+        """Return what was recorded, or stop the training if a term was not finite."""
+        # A loss scale is lowered after an overflow and the step repeated: one is no failure.
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        return self._record.means(self.trainer.global_step, tolerate_some=scaled)
+
+    def on_train_end(self) -> None:
+        """Check the last iterations."""
+        self._finite_means()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save NaN; add what the run needs to go on exactly."""
+        # Weights are equal on all ranks, so that all refuse together and none waits for another.
+        try:
+            refuse_nan(checkpoint)
+        except ValueError:
+            self._finite_means()  # knows the term at fault
+            raise
+        checkpoint["lightning_gan"] = {"seed": self._seed, "images_seen": self.images_seen}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the run's seed and its count of images."""
+        super().on_load_checkpoint(checkpoint)
+        run = checkpoint.get("lightning_gan", {})
+        self._seed = run.get("seed", self._seed)
+        self.images_seen = run.get("images_seen", 0)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log both losses, without penalties, on held-out samples and on :meth:`sample`'s."""
+        real, labels = unpack(batch)
+        fake = self.sample(len(real), labels)
+        losses = {"d": self.discriminator_loss, "g": self.generator_loss}
+        for network, loss in losses.items():
+            terms = loss(real, fake, labels)
+            self.record(f"{network}_loss", torch.stack(list(terms.values())).sum())
+
+    test_step = validation_step
+
+    def _uncompiled(self) -> AbstractContextManager[None]:
+        if not self.compile_networks:
+            return nullcontext()
+        stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+        return stance
+
+    def _both_optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
+        optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
+        return optimizer_g, optimizer_d
+
+    def _step_schedulers(self) -> list[LRScheduler]:
+        schedulers = self.lr_schedulers()
+        if schedulers is None:
+            return []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
+def _parameters(optimizer: Optimizer | LightningOptimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _no_closure() -> None:
+    """Do nothing: gradients are there already."""

@@ -1,0 +1,213 @@
+"""What a trained model offers: samples, from a checkpoint alone."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from lightning_gan.gans.batch import unpack
+from lightning_gan.training.checkpoint_io import verify_checkpoint
+
+SAMPLE_CHUNK = 256  # samples generated at a time, so that a large request fits a small device
+
+
+class GenerativeModule(LightningModule):
+    """Draw samples from a generator or from the running average of its weights.
+
+    Args:
+        generator: Maps latents (N, ``latent_dim``) to samples; images must lie in [-1, 1]. Any
+            module; one with an attribute ``num_classes`` is given the labels as second argument.
+        latent_dim: Length of a latent. None takes the generator's ``latent_dim``.
+
+    Attributes:
+        generator: The trained network.
+        ema_generator: The running average of its weights, where there is one.
+        num_classes: Number of classes of a conditional generator, else None.
+
+    Raises:
+        ValueError: If ``latent_dim`` is neither given nor known to the generator.
+    """
+
+    ema_generator: nn.Module | None
+
+    def __init__(self, generator: nn.Module, latent_dim: int | None = None) -> None:
+        super().__init__()
+        with warnings.catch_warnings():  # about modules, which are taken out again below
+            warnings.simplefilter("ignore")
+            self.save_hyperparameters()
+        # From the command line these are configurations; from Python they are objects, which a
+        # checkpoint that is loaded without running code cannot hold.
+        plain = {name: value for name, value in self.hparams.items() if _is_plain(value)}
+        self.hparams.clear()
+        self.save_hyperparameters(plain)
+        if latent_dim is None:
+            latent_dim = getattr(generator, "latent_dim", None)
+        if not isinstance(latent_dim, int) or latent_dim < 1:
+            raise ValueError(
+                "Expected 'latent_dim' to be a positive integer, given or as an attribute of the "
+                f"generator, got {latent_dim}."
+            )
+        self.generator = generator
+        self.register_module("ema_generator", None)
+        self.latent_dim = latent_dim
+        self.num_classes: int | None = getattr(generator, "num_classes", None)
+
+    def sample_latents(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``n`` latents from N(0, 1), (n, ``latent_dim``).
+
+        Args:
+            n: Number of latents.
+            generator: Source of the random numbers, on any device; the global one by default.
+        """
+        device = self.device if generator is None else generator.device
+        return torch.randn(n, self.latent_dim, device=device, generator=generator).to(self.device)
+
+    def sample_labels(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Draw ``n`` classes uniformly, (n,) int64, or None for an unconditional generator."""
+        if self.num_classes is None:
+            return None
+        device = self.device if generator is None else generator.device
+        labels = torch.randint(self.num_classes, (n,), device=device, generator=generator)
+        return labels.to(self.device)
+
+    def generate(self, n: int, labels: Tensor | None = None) -> Tensor:
+        """Generate ``n`` samples in training mode, with gradient, in float32."""
+        samples: Tensor = apply(self.generator, self.sample_latents(n), labels)
+        return samples.float()
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, labels: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw samples from the averaged generator if there is one, else from the trained one.
+
+        Args:
+            n: Number of samples.
+            labels: Classes, (n,) int64; drawn uniformly if None. Unconditional models ignore them.
+            generator: Source of the random numbers, on any device; the global one by default.
+
+        Returns:
+            Samples (n, ...) in float32 on the model's device; images lie in [-1, 1].
+
+        Raises:
+            ValueError: If ``n`` is below 1, or the labels are not ``n`` or out of range.
+        """
+        if n < 1:
+            raise ValueError(f"Expected 'n' to be at least 1, got {n}.")
+        if self.num_classes is not None and labels is not None:
+            _check_labels(labels, n, self.num_classes)
+        latents = self.sample_latents(n, generator)
+        if labels is None or self.num_classes is None:
+            labels = self.sample_labels(n, generator)
+        return self.render(latents, labels)
+
+    @torch.no_grad()
+    def render(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Turn latents into samples in evaluation mode, as :meth:`sample` does.
+
+        Args:
+            latents: Latents, (N, ``latent_dim``).
+            labels: Classes, (N,) int64, of a conditional generator.
+
+        Returns:
+            Samples (N, ...) in float32 on the model's device; images lie in [-1, 1].
+        """
+        network = self.generator if self.ema_generator is None else self.ema_generator
+        chunks = latents.to(self.device).split(SAMPLE_CHUNK)
+        label_chunks: Any = [None] * len(chunks)
+        if self.num_classes is not None and labels is not None:
+            label_chunks = labels.to(self.device).split(SAMPLE_CHUNK)
+        with evaluating(network):
+            pairs = zip(chunks, label_chunks, strict=True)
+            return torch.cat([apply(network, z, y).float() for z, y in pairs])
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Generate as many samples as the batch has, with its labels."""
+        real, labels = unpack(batch)
+        return self.sample(len(real), labels)
+
+    def attach_ema(self) -> nn.Module:
+        """Return the averaged generator, a copy of the generator if there was none yet."""
+        if self.ema_generator is None:
+            self.ema_generator = copy.deepcopy(self.generator).requires_grad_(False)
+        return self.ema_generator
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make room for the checkpoint's averaged generator, or start the average from its own."""
+        weights = checkpoint["state_dict"]
+        prefix = "ema_generator."
+        if any(key.startswith(prefix) for key in weights):
+            self.attach_ema()
+        elif self.ema_generator is not None:
+            for key in [key for key in weights if key.startswith("generator.")]:
+                weights[prefix + key.removeprefix("generator.")] = weights[key].clone()
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model after checking that its file is whole; never runs code from it.
+
+        A checkpoint of a run from the command line needs no further arguments; one of a run from
+        Python needs the networks again, as keyword arguments.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged or not a checkpoint.
+        """
+        if isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path):
+            verify_checkpoint(Path(checkpoint_path))
+        return super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only=True, **kwargs
+        )
+
+
+def apply(network: nn.Module, x: Tensor, labels: Tensor | None) -> Any:
+    """Call a network, with labels if it is conditional."""
+    if getattr(network, "num_classes", None) is None:
+        return network(x)
+    return network(x, labels)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while, each of its layers back as it was after."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a hyper-parameter is made of numbers and text alone."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _check_labels(labels: Tensor, n: int, num_classes: int) -> None:
+    if labels.shape != (n,) or labels.is_floating_point():
+        raise ValueError(
+            f"Expected 'labels' to be {n} integers, got {tuple(labels.shape)} of {labels.dtype}."
+        )
+    low, high = (int(bound) for bound in labels.aminmax())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected 'labels' in [0, {num_classes - 1}], got {low if low < 0 else high}."
+        )

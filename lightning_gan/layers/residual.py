@@ -1,0 +1,84 @@
+"""Residual blocks that change the resolution."""
+
+from torch import Tensor, nn
+
+from lightning_gan.layers.normalization import Normalization, normalization
+
+
+class UpBlock(nn.Module):
+    """Double the resolution: normalise, activate and convolve twice, beside an upsampled shortcut.
+
+    Args:
+        in_channels: Channels of the input, (N, ``in_channels``, H, W).
+        out_channels: Channels of the output, (N, ``out_channels``, 2H, 2W).
+
+    Reference:
+        Miyato et al., "Spectral Normalization for GANs", ICLR 2018,
+        https://arxiv.org/abs/1802.05957, appendix B.4.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
+        # Convolving before upsampling costs a quarter and gives the same values.
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1), nn.Upsample(scale_factor=2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', 2H, 2W)."""
+        return self.residual(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class DownBlock(nn.Module):
+    """Activate and convolve twice beside a shortcut, then halve the resolution.
+
+    Args:
+        in_channels: Channels of the input, (N, ``in_channels``, H, W).
+        out_channels: Channels of the output.
+        downsample: Whether the output is (H/2, W/2) rather than (H, W).
+        first: Whether the input is an image: it is then not activated.
+        norm: Normalisation in front of each activation.
+
+    Reference:
+        Miyato et al., "Spectral Normalization for GANs", ICLR 2018,
+        https://arxiv.org/abs/1802.05957, appendix B.4.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        downsample: bool = True,
+        first: bool = False,
+        norm: Normalization = "none",
+    ) -> None:
+        super().__init__()
+        pool = nn.AvgPool2d(2) if downsample else nn.Identity()
+        self.residual = nn.Sequential(
+            nn.Identity() if first else normalization(norm, in_channels),
+            nn.Identity() if first else nn.ReLU(),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            normalization(norm, out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            pool,
+        )
+        learned = downsample or in_channels != out_channels
+        # Pooling before a 1x1 convolution costs a quarter and gives the same values.
+        self.shortcut = nn.Sequential(
+            pool, nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H/2, W/2), or (N, C', H, W) without downsampling."""
+        return self.residual(x) + self.shortcut(x)  # type: ignore[no-any-return]

@@ -1,0 +1,78 @@
+"""Gradients and buffers kept equal on all ranks, one flat message each.
+
+Lightning's DDP wrapper synchronises in every backward pass and expects every parameter to take
+part; a GAN has several passes a step, each through half of the parameters. Here the wrapper's own
+synchronisation is off and the gradients of the updated network are averaged once, before its step.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over all ranks; do nothing in a single process.
+
+    A parameter that has a gradient on some ranks gets one on all of them, counted as zero where it
+    had none. One that has none anywhere keeps ``None``, so that its optimiser skips it.
+
+    Args:
+        parameters: The same parameters in the same order on every rank.
+    """
+    if _world_size() == 1:
+        return
+    for group in _by_type(parameter for parameter in parameters if parameter.requires_grad):
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
+        present = torch.tensor([p.grad is not None for p in group]).to(group[0])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), present])
+        torch.distributed.all_reduce(flat)
+        flat /= _world_size()
+        *means, present = flat.split([*(p.numel() for p in group), len(group)])
+        for i, (parameter, mean) in enumerate(zip(group, means, strict=True)):
+            if parameter.grad is not None:
+                parameter.grad.copy_(mean.view_as(parameter))
+            elif present[i] > 0:  # waits for the device, but only where this rank has no gradient
+                parameter.grad = mean.view_as(parameter).clone()
+
+
+def broadcast_buffers(*networks: nn.Module) -> None:
+    """Give every rank the buffers of rank 0, as DDP does; do nothing in a single process.
+
+    Running statistics differ between ranks because each sees its own samples. Equal ones make
+    every rank's checkpoint, evaluation and resume the same.
+
+    Args:
+        networks: Modules with the same buffers on every rank.
+    """
+    if _world_size() == 1:
+        return
+    for group in _by_type(buffer for network in networks for buffer in network.buffers()):
+        flat = torch.cat([buffer.flatten() for buffer in group])
+        torch.distributed.broadcast(flat, src=0)
+        for buffer, value in zip(group, flat.split([b.numel() for b in group]), strict=True):
+            buffer.copy_(value.view_as(buffer))
+
+
+def average(values: Tensor) -> Tensor:
+    """Return the mean of ``values`` over all ranks."""
+    if _world_size() == 1:
+        return values
+    values = values.clone()
+    torch.distributed.all_reduce(values)
+    return values / _world_size()
+
+
+def _world_size() -> int:
+    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if initialized else 1
+
+
+def _by_type(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+    """Group tensors that can share one flat message."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        groups[tensor.dtype, tensor.device].append(tensor)
+    return groups.values()

@@ -1,0 +1,113 @@
+"""Refusals in words before anything is trained: Trainer options, networks, batches."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+
+def check_trainer(trainer: "Trainer") -> None:
+    """Refuse Trainer options that alternating updates cannot follow.
+
+    Raises:
+        ValueError: For ``gradient_clip_val``, ``accumulate_grad_batches`` and strategies other
+            than one device or ddp. Each message names what to use in its place.
+    """
+    if trainer.gradient_clip_val:
+        raise ValueError(
+            f"Expected no 'gradient_clip_val' on the Trainer, got {trainer.gradient_clip_val}: the "
+            "two networks are clipped separately. Set the model's 'gradient_clip_val_g' and "
+            "'gradient_clip_val_d'."
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            "Expected no 'accumulate_grad_batches' on the Trainer, got "
+            f"{trainer.accumulate_grad_batches}: a step is several updates of two networks. "
+            "Use a larger batch size, or more devices."
+        )
+    strategy = trainer.strategy
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ValueError(
+            "Expected 'strategy' to be a single device or 'ddp' (also its spawn, fork and notebook "
+            f"forms), got {type(strategy).__name__}: it would shard or move parameters between "
+            "the alternating updates."
+        )
+
+
+def check_batch(real: Tensor, labels: Tensor | None, num_classes: int | None) -> None:
+    """Refuse samples and labels that no network could learn from.
+
+    Reads the values, so it is meant for tensors that are still on the CPU.
+
+    Args:
+        real: Samples as the loader yields them; images (N, C, H, W) must lie in [-1, 1].
+        labels: Their classes, if the loader yields them.
+        num_classes: Number of classes of conditional networks.
+
+    Raises:
+        TypeError: If the samples are not floating point.
+        ValueError: If they are not finite or out of range, or the labels missing or out of range.
+    """
+    if not real.is_floating_point():
+        raise TypeError(
+            f"Expected the data's images as float in [-1, 1], got {real.dtype}. "
+            "Bytes become that by x / 127.5 - 1."
+        )
+    low, high = (float(bound) for bound in torch.aminmax(real))
+    if not (float("-inf") < low and high < float("inf")):
+        raise ValueError(f"Expected finite values in the data, got minimum {low}, maximum {high}.")
+    # Interpolating resizes overshoot by rounding only, so the tolerance is small.
+    if real.dim() == 4 and (low < -1.001 or high > 1.001):
+        raise ValueError(
+            f"Expected the data's images in [-1, 1], got minimum {low:.4g}, maximum {high:.4g}. "
+            "Values in [0, 1] become that by 2 * x - 1, bytes by x / 127.5 - 1."
+        )
+    if num_classes is None:
+        return
+    if labels is None:
+        raise ValueError(
+            f"Expected batches of (images, labels) for networks with num_classes={num_classes}, "
+            "got images alone."
+        )
+    low, high = (int(bound) for bound in torch.aminmax(labels))
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected labels in [0, {num_classes - 1}] for networks with "
+            f"num_classes={num_classes}, got {low if low < 0 else high}."
+        )
+
+
+def check_networks(real: Tensor, fake: Tensor, discriminator: Callable[[Tensor], Tensor]) -> None:
+    """Refuse networks that do not fit the data, with the shapes of both.
+
+    Args:
+        real: A few real samples.
+        fake: As many generated ones.
+        discriminator: Maps samples to logits; called once.
+
+    Raises:
+        ValueError: If the generator makes another shape than the data's, or the discriminator
+            cannot take it or does not return a logit per sample.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(
+            f"Expected 'generator' to make samples of the data's shape {tuple(real.shape[1:])}, "
+            f"got {tuple(fake.shape[1:])}."
+        )
+    try:
+        logits = discriminator(real)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"Expected 'discriminator' to take samples of the data's shape "
+            f"{tuple(real.shape[1:])}, got the error: {error}"
+        ) from error
+    if logits.shape[:1] != real.shape[:1]:
+        raise ValueError(
+            f"Expected 'discriminator' to return one row of logits per sample, "
+            f"({len(real)}, ...), got {tuple(logits.shape)}."
+        )

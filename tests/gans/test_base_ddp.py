@@ -1,0 +1,132 @@
+"""Plain ddp on two processes against one process on the union of their batches."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lightning_gan import WGANGP
+from lightning_gan.gans import AdversarialModule
+from lightning_gan.networks import MLPGenerator
+from tests.ranks import WORLD_SIZE, Ranks
+from tests.toys import VARIANTS, ToyData, flat, image_networks, sgd, toy_networks, toy_trainer
+
+STEPS, N_CRITIC, BATCH = 3, 2, 8
+
+
+class _PartlyUsed(MLPGenerator):
+    """Has a parameter no step uses, and one that every second call uses."""
+
+    def __init__(self) -> None:
+        super().__init__(hidden=(16,))
+        self.never = nn.Parameter(torch.ones(3))
+        self.sometimes = nn.Parameter(torch.ones(()))
+        self.calls = 0
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        x = super().forward(z, labels)
+        return x * self.sometimes if self.calls % 3 else x
+
+
+class _UnionRandom:
+    """Draws for the union of all ranks and gives each rank its rows."""
+
+    def __init__(self, draw: Any, rank: int, world_size: int) -> None:
+        self.draw, self.rank, self.world_size, self.calls = draw, rank, world_size, 0
+
+    def __call__(self, *shape: Any, **_: Any) -> Tensor:
+        self.calls += 1
+        rows, *rest = shape[0] if isinstance(shape[0], tuple) else shape
+        generator = torch.Generator().manual_seed(self.calls)
+        union = self.draw((rows * self.world_size, *rest), generator=generator)
+        return union[self.rank * rows : (self.rank + 1) * rows]
+
+
+def _networks(case: str) -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    networks = toy_networks()
+    if case == "spectral norm":
+        for layer in networks["discriminator"].modules():
+            if isinstance(layer, nn.Linear):
+                spectral_norm(layer)
+    if case == "unused parameters":
+        networks["generator"] = _PartlyUsed()
+    return networks
+
+
+def _train(rank: int, world_size: int, folder: Path, case: str, variant: str) -> Tensor:
+    """Return all weights after some steps, on this rank's share of fixed data."""
+    data = torch.randn(
+        STEPS, N_CRITIC, WORLD_SIZE, BATCH, 2, generator=torch.Generator().manual_seed(1)
+    )
+    share = data if world_size == 1 else data[:, :, rank]
+    model = VARIANTS[variant](
+        **_networks(case), n_critic=N_CRITIC, optimizer_g=sgd, optimizer_d=sgd
+    )
+    options: dict[str, Any] = {"max_steps": STEPS}
+    if world_size > 1:
+        options |= {"strategy": "ddp", "devices": world_size, "use_distributed_sampler": False}
+    rand, randn = torch.rand, torch.randn
+    with (
+        patch("torch.rand", _UnionRandom(rand, rank, world_size)),
+        patch("torch.randn", _UnionRandom(randn, rank, world_size)),
+    ):
+        toy_trainer(folder, **options).fit(model, ToyData(*share.flatten(1, -2)))
+    return flat(model)
+
+
+def _train_rank(rank: int, folder: Path, case: str, variant: str) -> Tensor:
+    return _train(rank, WORLD_SIZE, folder, case, variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("case", ["plain", "spectral norm", "unused parameters"])
+def test_two_ranks_equal_one_on_the_union(
+    ranks: Ranks, tmp_path: Path, case: str, variant: str
+) -> None:
+    expected = _train(0, 1, tmp_path, case, variant)
+    for weights in ranks.run(_train_rank, tmp_path, case, variant):
+        torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-6)
+
+
+class _Latents(WGANGP):
+    """Remembers what it drew and the buffers it would save."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.drawn: list[Tensor] = []
+        self.saved: list[Tensor] = []
+
+    def sample_latents(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        self.drawn.append(super().sample_latents(n, generator))
+        return self.drawn[-1]
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.saved.append(torch.cat([b.flatten().float() for b in self.generator.buffers()]))
+
+
+def _train_batch_norm(rank: int, folder: Path) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = _Latents(**image_networks(), n_critic=2)
+    batches = torch.rand(3, 8, 1, 8, 8, generator=torch.Generator().manual_seed(rank)) * 2 - 1
+    trainer = toy_trainer(folder, max_steps=3, strategy="ddp", devices=2)
+    trainer.fit(model, ToyData(*batches))
+    return torch.stack(model.saved), torch.cat(model.drawn[1:])
+
+
+def test_buffers_are_equal_and_latents_differ(ranks: Ranks, tmp_path: Path) -> None:
+    (buffers, latents), (other_buffers, other_latents) = ranks.run(_train_batch_norm, tmp_path)
+    torch.testing.assert_close(buffers, other_buffers, rtol=0, atol=0)
+    assert len(buffers.unique(dim=0)) == 3
+    assert not torch.isclose(latents, other_latents).any()
+
+
+def _train_default_variant(rank: int, folder: Path) -> bool:
+    model: AdversarialModule = WGANGP(**toy_networks())
+    toy_trainer(folder, strategy="ddp", devices=2).fit(model, ToyData(*torch.randn(2, 10, 2)))
+    return bool(flat(model).isfinite().all())

@@ -1,0 +1,155 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_gan.networks import DCGANDiscriminator
+from lightning_gan.training import R1, R2, GradientPenalty, Penalty
+from lightning_gan.training.penalties import Penalties
+
+REAL, FAKE = torch.full((4, 2), 2.0), torch.full((4, 2), 3.0)
+
+
+def critic(x: Tensor) -> Tensor:
+    """Return |x|^2 / 2, whose slope is x."""
+    return x.square().sum(1) / 2
+
+
+def linear(x: Tensor) -> Tensor:
+    return x @ torch.tensor([3.0, 4.0])
+
+
+def close(actual: Tensor, expected: float) -> None:
+    torch.testing.assert_close(actual, torch.tensor(expected), rtol=1e-5, atol=1e-5)
+
+
+class BatchVariance(Penalty):
+    """Differentiates nothing, so that batch normalisation does no harm."""
+
+    name = "variance"
+    per_sample_gradient = False
+
+    def penalty(self, discriminator: Any, real: Tensor, fake: Tensor) -> Tensor:
+        logits: Tensor = discriminator(real)
+        return logits.var()
+
+
+def test_gradient_penalty() -> None:
+    close(GradientPenalty()(linear, REAL, FAKE), 10 * 16.0)
+    close(GradientPenalty(weight=0.1)(linear, REAL, FAKE), 0.1 * 16)
+    close(GradientPenalty(target=7)(linear, REAL, FAKE), 10 * 4.0)
+    close(GradientPenalty(target=7, one_sided=True)(linear, REAL, FAKE), 0.0)
+    close(GradientPenalty()(critic, REAL, REAL), 10 * (8**0.5 - 1) ** 2)
+
+
+def test_r1_looks_at_real_samples_and_r2_at_fake_ones() -> None:
+    close(R1()(critic, REAL, FAKE), 10 / 2 * 8.0)
+    close(R2()(critic, REAL, FAKE), 10 / 2 * 18.0)
+    close(R1(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
+    close(R2(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
+
+
+def test_names() -> None:
+    assert [p.name for p in (GradientPenalty(), R1(), R2())] == ["gradient_penalty", "r1", "r2"]
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
+@pytest.mark.parametrize("interval", [1, 2, 5])
+def test_lazy_penalty_keeps_its_mean_strength(kind: Any, interval: int) -> None:
+    lazy, eager = kind(interval=interval), kind()
+    assert [i for i in range(11) if lazy.due(i)] == list(range(0, 11, interval))
+    terms = [lazy(linear, REAL, FAKE) for i in range(10) if lazy.due(i)]
+    close(torch.stack(terms).sum() / 10, eager(linear, REAL, FAKE).item())
+    close(terms[0], interval * eager(linear, REAL, FAKE).item())
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
+def test_weight_zero_is_never_due(kind: Any) -> None:
+    penalty = kind(weight=0, interval=2)
+    assert not any(penalty.due(i) for i in range(5))
+    assert Penalties([penalty], nn.Identity())(critic, REAL, FAKE, 0) == {}
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
+@pytest.mark.parametrize("weight", [-1, -1e-9, float("nan")])
+def test_wrong_weight(kind: Any, weight: float) -> None:
+    with pytest.raises(ValueError, match=f"'weight' to be non-negative, got {weight}"):
+        kind(weight=weight)
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
+@pytest.mark.parametrize("interval", [0, -1])
+def test_wrong_interval(kind: Any, interval: int) -> None:
+    with pytest.raises(ValueError, match=f"'interval' to be at least 1, got {interval}"):
+        kind(interval=interval)
+
+
+def test_all_terms_that_are_due_by_name() -> None:
+    penalties = Penalties([R1(interval=2), R2(interval=3), GradientPenalty()], nn.Identity())
+    names = [list(penalties(critic, REAL, FAKE, update)) for update in range(4)]
+    assert names[0] == ["r1", "r2", "gradient_penalty"]
+    assert names[1:] == [["gradient_penalty"], ["r1", "gradient_penalty"], ["r2", names[1][0]]]
+    terms = penalties(critic, REAL, FAKE, 0)
+    close(terms["r1"], 2 * 10 / 2 * 8.0)
+    close(terms["r2"], 3 * 10 / 2 * 18.0)
+
+
+def test_no_penalties() -> None:
+    assert Penalties([], nn.BatchNorm1d(2))(critic, REAL, FAKE, 0) == {}
+
+
+def test_terms_reach_the_weights() -> None:
+    network = nn.Linear(2, 1)
+    penalties = Penalties([GradientPenalty(), R1(), R2()], network)
+    w = network.weight.detach()
+    norm = w.norm()
+    expected = {
+        "gradient_penalty": 20 * (norm - 1) * w / norm,
+        "r1": 10 * w,
+        "r2": 10 * w,
+    }
+    for name, term in penalties(network, REAL, FAKE, 0).items():
+        (by_w,) = torch.autograd.grad(term, network.weight)
+        torch.testing.assert_close(by_w, expected[name], rtol=1e-5, atol=1e-5)
+
+
+def test_refuses_two_of_one_name() -> None:
+    with pytest.raises(ValueError, match="'penalties' of different names, got 'r1' twice"):
+        Penalties([R1(1), R2(), R1(2)], nn.Identity())
+
+
+@pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
+def test_refuses_batch_normalization(kind: Any) -> None:
+    network = DCGANDiscriminator(16, 1, base_channels=2)
+    with pytest.raises(ValueError) as error:
+        Penalties([kind()], network)
+    assert f"under the penalty '{kind.name}', got BatchNorm2d in 'layers.3'" in str(error.value)
+    assert "Use norm='layer', 'instance' or 'none'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2)], ids=lambda m: str(type(m))
+)
+def test_refuses_every_kind_of_batch_normalization(layer: nn.Module) -> None:
+    with pytest.raises(ValueError, match=f"got {type(layer).__name__} in '1'"):
+        Penalties([R1()], nn.Sequential(nn.Identity(), layer))
+
+
+@pytest.mark.parametrize("norm", ["layer", "instance", "none"])
+def test_accepts_other_normalizations(norm: Any) -> None:
+    network = DCGANDiscriminator(16, 1, base_channels=2, norm=norm)
+    x = torch.randn(3, 1, 16, 16)
+    terms = Penalties([GradientPenalty(), R1()], network)(network, x, x, 0)
+    assert all(term.isfinite() for term in terms.values())
+
+
+def test_accepts_batch_normalization_where_nothing_is_differentiated() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
+    real = torch.randn(4, 2)
+    terms = Penalties([BatchVariance(2.0)], network)(network, real, FAKE, 0)
+    torch.testing.assert_close(terms["variance"], 2 * network(real).var(), rtol=1e-5, atol=1e-6)
+
+
+def test_penalties_have_no_state() -> None:
+    assert not Penalties([GradientPenalty(), R1(), R2()], nn.Identity()).state_dict()
