@@ -17,4 +17,4 @@ def to_uint8(images: Tensor) -> Tensor:
         >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 1.5]))
         tensor([  0, 128, 255, 255], dtype=torch.uint8)
     """
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -15,11 +15,14 @@ Discriminator = Callable[[Tensor], Tensor]
 
 def _slopes(discriminator: Discriminator, samples: Tensor) -> Tensor:
     """Return the gradient of each sample's logit by that sample, (N, D)."""
-    with torch.enable_grad(), torch.autocast(samples.device.type, enabled=False):
-        samples = samples.detach().float().requires_grad_()
+    kind = samples.device.type
+    if torch.is_autocast_enabled(kind):
+        samples = samples.float()  # like the weights; a run in true half or double keeps its type
+    with torch.enable_grad(), torch.autocast(kind, enabled=False):
+        samples = samples.detach().requires_grad_()
         logits = discriminator(samples)
         # A sample's logit depends on that sample alone, so the sum's gradient holds them all.
-        (gradient,) = torch.autograd.grad(logits.float().sum(), samples, create_graph=True)
+        (gradient,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
         return gradient.flatten(start_dim=1)
 
 
@@ -71,9 +74,10 @@ def gradient_penalty(
             f"got {tuple(real.shape)} and {tuple(fake.shape)}."
         )
     shape = (len(real), *(1,) * (real.dim() - 1))
-    epsilon = torch.rand(shape, device=real.device, generator=generator)
-    excess = _slopes(discriminator, torch.lerp(fake.float(), real.float(), epsilon))
-    excess = excess.norm(dim=1) - target
+    dtype = torch.promote_types(real.dtype, fake.dtype)
+    epsilon = torch.rand(shape, device=real.device, generator=generator).to(dtype)
+    between = torch.lerp(fake.to(dtype), real.to(dtype), epsilon)
+    excess = _slopes(discriminator, between).norm(dim=1) - target
     if one_sided:
         excess = excess.relu()
     penalty: Tensor = excess.square().mean()

@@ -138,9 +138,9 @@ class AdversarialModule(GenerativeModule):
         return self.n_critic
 
     def logits(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the discriminator's logits in float32, whatever the precision of the run."""
+        """Return the discriminator's logits, in float32 also where the network ran in half."""
         logits: Tensor = apply(self.discriminator, samples, labels)
-        return logits.float()
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def discriminate(
         self, real: Tensor, fake: Tensor, labels: Tensor | None = None

@@ -78,9 +78,9 @@ class GenerativeModule(LightningModule):
         return labels.to(self.device)
 
     def generate(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """Generate ``n`` samples in training mode, with gradient, in float32."""
+        """Generate ``n`` samples in training mode, with gradient, in the weights' precision."""
         samples: Tensor = apply(self.generator, self.sample_latents(n), labels)
-        return samples.float()
+        return samples.to(self.dtype)
 
     @torch.no_grad()
     def sample(

@@ -29,10 +29,10 @@ class Generator(nn.Module):
         self, latent_dim: int, sample_shape: tuple[int, ...], num_classes: int | None = None
     ) -> None:
         super().__init__()
-        _check_positive("latent_dim", latent_dim)
+        check_positive("latent_dim", latent_dim)
         self.latent_dim = latent_dim
         self.sample_shape = _checked_shape(sample_shape)
-        self.num_classes = num_classes
+        self.num_classes = _checked_classes(num_classes)
         self.latent_channels = latent_dim + (num_classes or 0)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
     def __init__(self, sample_shape: tuple[int, ...], num_classes: int | None = None) -> None:
         super().__init__()
         self.sample_shape = _checked_shape(sample_shape)
-        self.num_classes = num_classes
+        self.num_classes = _checked_classes(num_classes)
         self.channels = sample_shape[0] + (num_classes or 0)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -116,6 +116,17 @@ def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _check_positive(name: str, value: int) -> None:
+def _checked_classes(num_classes: int | None) -> int | None:
+    if num_classes is not None:
+        check_positive("num_classes", num_classes)
+    return num_classes
+
+
+def check_positive(name: str, value: int) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        ValueError: Naming the argument.
+    """
     if value < 1:
         raise ValueError(f"Expected '{name}' to be at least 1, got {value}.")

@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from lightning_gan.layers import Normalization, normalization
-from lightning_gan.networks.base import Discriminator, Generator, image_shape
+from lightning_gan.networks.base import Discriminator, Generator, check_positive, image_shape
 
 SMALLEST_SIDE = 4
 
@@ -126,6 +126,8 @@ def _smallest_map(shape: tuple[int, int, int]) -> tuple[int, int]:
 
 def _widths(shape: tuple[int, int, int], base: int, bound: int) -> list[int]:
     """Return the channels of the hidden maps, from the finest to the 4x4 one."""
+    check_positive("base_channels", base)
+    check_positive("max_channels", bound)
     _, height, width = shape
     short, long = sorted((height, width))
     if short < 2 * SMALLEST_SIDE or short & (short - 1) or long % short:

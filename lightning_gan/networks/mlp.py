@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from lightning_gan.networks.base import Discriminator, Generator
+from lightning_gan.networks.base import Discriminator, Generator, check_positive
 
 
 class MLPGenerator(Generator):
@@ -68,6 +68,8 @@ class MLPDiscriminator(Discriminator):
 def _hidden_layers(inputs: int, hidden: Sequence[int], activation: nn.Module) -> list[nn.Module]:
     if not hidden:
         raise ValueError("Expected 'hidden' to name at least one layer's width, got none.")
+    for width in hidden:
+        check_positive("hidden", width)
     return [
         layer
         for narrow, wide in pairwise([inputs, *hidden])

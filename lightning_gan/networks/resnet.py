@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gan.layers import DownBlock, Normalization, UpBlock
-from lightning_gan.networks.base import Discriminator, Generator
+from lightning_gan.networks.base import Discriminator, Generator, check_positive
 
 # Channels of the maps from 4x4 to full size, as multiples of the generator's base channels.
 _GENERATOR_WIDTHS = {
@@ -18,7 +18,7 @@ _GENERATOR_WIDTHS = {
 # Per block of the discriminator: channels as a multiple of its base, and whether it halves the map.
 _DISCRIMINATOR_BLOCKS = {
     32: ((1, True), (1, True), (1, False), (1, False)),
-    64: ((1, True), (2, True), (4, True), (8, True), (16, False)),
+    64: ((1, True), (2, True), (4, True), (8, True), (16, True)),
     128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
 }
 
@@ -55,18 +55,20 @@ class ResNetGenerator(Generator):
     ) -> None:
         _check_size(image_size)
         super().__init__(latent_dim, (image_channels, image_size, image_size), num_classes)
-        base = base_channels or (256 if image_size == 32 else 64)
+        base = _base(base_channels, 256 if image_size == 32 else 64)
         widths = [base * width for width in _GENERATOR_WIDTHS[image_size]]
+        to_image = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
         self.layers = nn.Sequential(
             nn.Linear(self.latent_channels, widths[0] * 16),
             nn.Unflatten(1, (widths[0], 4, 4)),
             *(UpBlock(wide, narrow) for wide, narrow in pairwise(widths)),
             nn.BatchNorm2d(widths[-1]),
             nn.ReLU(),
-            nn.Conv2d(widths[-1], image_channels, 3, padding=1),
+            to_image,
             nn.Tanh(),
         )
         self.apply(_initialize)
+        nn.init.xavier_uniform_(to_image.weight)  # not inside a block, so without its gain
 
 
 class ResNetDiscriminator(Discriminator):
@@ -97,7 +99,7 @@ class ResNetDiscriminator(Discriminator):
     ) -> None:
         _check_size(image_size)
         super().__init__((image_channels, image_size, image_size), num_classes)
-        base = base_channels or (128 if image_size == 32 else 64)
+        base = _base(base_channels, 128 if image_size == 32 else 64)
         blocks = _DISCRIMINATOR_BLOCKS[image_size]
         widths = [self.channels, *(base * width for width, _ in blocks)]
         self.layers = nn.Sequential(
@@ -117,6 +119,13 @@ class _SumPool(nn.Module):
         return torch.sum(x, dim=(2, 3))  # (N, C)
 
 
+def _base(base_channels: int | None, default: int) -> int:
+    if base_channels is None:
+        return default
+    check_positive("base_channels", base_channels)
+    return base_channels
+
+
 def _check_size(image_size: int) -> None:
     if image_size not in _GENERATOR_WIDTHS:
         raise ValueError(
@@ -125,7 +134,7 @@ def _check_size(image_size: int) -> None:
 
 
 def _initialize(module: nn.Module) -> None:
-    """Draw weights as Glorot and Bengio do, 1x1 shortcuts with gain 1 and the rest with sqrt(2)."""
+    """Draw weights as Glorot and Bengio do, with gain sqrt(2) for the 3x3 kernels of a block."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         shortcut = isinstance(module, nn.Linear) or module.kernel_size == (1, 1)
         nn.init.xavier_uniform_(module.weight, gain=1.0 if shortcut else 2**0.5)

@@ -28,8 +28,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
         present = torch.tensor([p.grad is not None for p in group]).to(group[0])
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), present])
+        flat /= _world_size()  # before the sum, which half precision might not hold
         torch.distributed.all_reduce(flat)
-        flat /= _world_size()
         *means, present = flat.split([*(p.numel() for p in group), len(group)])
         for i, (parameter, mean) in enumerate(zip(group, means, strict=True)):
             if parameter.grad is not None:

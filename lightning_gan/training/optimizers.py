@@ -37,14 +37,6 @@ class GANAdam(Adam):
         super().__init__(
             params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused
         )
-        self._unscale_outside()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore, keeping the unscaling outside of the fused kernel."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._unscale_outside()
-
-    def _unscale_outside(self) -> None:
         # A fused kernel offers to divide by the loss scale itself, after which clipping and
         # gradient norms would see scaled gradients and a step hook would fire on skipped steps.
         self._step_supports_amp_scaling = False

@@ -4,7 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    SingleDeviceStrategy,
+)
+from lightning.pytorch.strategies.xla import XLAStrategy
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -31,7 +36,8 @@ def check_trainer(trainer: "Trainer") -> None:
             "Use a larger batch size, or more devices."
         )
     strategy = trainer.strategy
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+    sharded = isinstance(strategy, DeepSpeedStrategy | XLAStrategy)  # kinds of DDPStrategy, too
+    if sharded or not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise ValueError(
             "Expected 'strategy' to be a single device or 'ddp' (also its spawn, fork and notebook "
             f"forms), got {type(strategy).__name__}: it would shard or move parameters between "
@@ -51,13 +57,16 @@ def check_batch(real: Tensor, labels: Tensor | None, num_classes: int | None) ->
 
     Raises:
         TypeError: If the samples are not floating point.
-        ValueError: If they are not finite or out of range, or the labels missing or out of range.
+        ValueError: If they are none, not finite or out of range, or if the labels are missing, of
+            another shape or type than (N,) int64, or out of range.
     """
     if not real.is_floating_point():
         raise TypeError(
             f"Expected the data's images as float in [-1, 1], got {real.dtype}. "
             "Bytes become that by x / 127.5 - 1."
         )
+    if len(real) == 0:
+        raise ValueError(f"Expected batches with samples, got the shape {tuple(real.shape)}.")
     low, high = (float(bound) for bound in torch.aminmax(real))
     if not (float("-inf") < low and high < float("inf")):
         raise ValueError(f"Expected finite values in the data, got minimum {low}, maximum {high}.")
@@ -73,6 +82,10 @@ def check_batch(real: Tensor, labels: Tensor | None, num_classes: int | None) ->
         raise ValueError(
             f"Expected batches of (images, labels) for networks with num_classes={num_classes}, "
             "got images alone."
+        )
+    if labels.dtype != torch.int64 or labels.shape != real.shape[:1]:
+        raise ValueError(
+            f"Expected labels as ({len(real)},) int64, got {tuple(labels.shape)} {labels.dtype}."
         )
     low, high = (int(bound) for bound in torch.aminmax(labels))
     if low < 0 or high >= num_classes:
