@@ -1,12 +1,14 @@
 """Samples as pictures: grids of images, scatter plots of points."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -81,6 +83,13 @@ def scatter_plot(fake: Tensor, real: Tensor | None = None, title: str = "") -> T
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (H, W, 3)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """Write (1 or 3, H, W) bytes as a PNG file, making its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = picture.permute(1, 2, 0).numpy()  # (H, W, 1 or 3)
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path)
 
 
 def log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:

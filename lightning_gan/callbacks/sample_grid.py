@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchvision.io import write_png
 
-from lightning_gan.callbacks.pictures import image_grid, log_picture, scatter_plot
+from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
 from lightning_gan.gans.batch import unpack
 from lightning_gan.gans.generative import GenerativeModule
 
@@ -117,5 +116,4 @@ class SampleGrid(Callback):
         return scatter_plot(samples, self._real, title) if samples.shape[1:] == (2,) else None
 
     def _write(self, name: str, picture: Tensor) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_png(picture, str(self._folder / f"{name}.png"))
+        save_picture(picture, self._folder / f"{name}.png")

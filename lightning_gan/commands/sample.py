@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.io import write_png
 
-from lightning_gan.callbacks.pictures import drawable, image_grid, scatter_plot
+from lightning_gan.callbacks.pictures import drawable, image_grid, save_picture, scatter_plot
 from lightning_gan.gans import AdversarialModule
 
 
@@ -42,8 +41,8 @@ def sample(
         picture = scatter_plot(samples[:, :2])
     else:
         for i, image in enumerate(drawable(samples)):
-            write_png(image, str(output_dir / f"{i:06d}.png"))
+            save_picture(image, output_dir / f"{i:06d}.png")
         picture = image_grid(samples)
     if grid:
-        write_png(picture, str(output_dir / "grid.png"))
+        save_picture(picture, output_dir / "grid.png")
     print(f"{num_images} samples of {ckpt_path} in {output_dir}")

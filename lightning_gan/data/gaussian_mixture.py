@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_gan.data.base import GANDataModule, TensorSamples
 
 NUM_TEST_SAMPLES = 10_000
+STDS = {"ring": 0.01, "grid": 0.05}
 
 
 class GaussianMixture(GANDataModule):
@@ -29,7 +30,7 @@ class GaussianMixture(GANDataModule):
         std: Standard deviation of each.
 
     Raises:
-        ValueError: If ``std`` is negative or ``num_samples`` below 1.
+        ValueError: If ``layout`` is unknown, ``std`` negative or ``num_samples`` below 1.
 
     Reference:
         Lin et al., "PacGAN: The power of two samples in generative adversarial networks",
@@ -46,12 +47,14 @@ class GaussianMixture(GANDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
+        if layout not in STDS:
+            raise ValueError(f"Expected 'layout' to be one of {list(STDS)}, got {layout!r}.")
         if std is not None and std < 0:
             raise ValueError(f"Expected 'std' to be non-negative, got {std}.")
         if num_samples < 1:
             raise ValueError(f"Expected 'num_samples' to be at least 1, got {num_samples}.")
         self.centers = _ring() if layout == "ring" else _grid()
-        self.std = std if std is not None else {"ring": 0.01, "grid": 0.05}[layout]
+        self.std = std if std is not None else STDS[layout]
         self.num_samples = num_samples
         self.num_classes = len(self.centers)
 

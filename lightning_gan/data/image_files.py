@@ -38,9 +38,7 @@ class ImageFiles(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.names = sorted(
-            name for name in self._list() if PurePosixPath(name).suffix.lower() in SUFFIXES
-        )
+        self.names = sorted(name for name in self._list() if _is_image(PurePosixPath(name)))
         if not self.names:
             raise ValueError(
                 f"Expected 'root' to hold images ({', '.join(sorted(SUFFIXES))}), "
@@ -50,6 +48,10 @@ class ImageFiles(ABC):
     @abstractmethod
     def _list(self) -> list[str]:
         """Return the relative names of all files."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return a file's number of bytes."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -63,6 +65,11 @@ class ImageFiles(ABC):
         """
         where = f"{self.root}: {name}"
         try:
+            size = self.size(name)
+            if size > MAX_BYTES:
+                raise ImageError(
+                    f"Expected files of at most {MAX_BYTES:,} bytes, got {size:,} in {where}."
+                )
             image = Image.open(io.BytesIO(self.read(name)))
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
@@ -81,8 +88,14 @@ class FolderFiles(ImageFiles):
     """The image files below a folder."""
 
     def _list(self) -> list[str]:
-        paths = (path for path in self.root.rglob("*") if path.is_file())
+        # Not rglob, which leaves out linked folders on most Pythons.
+        folders = os.walk(self.root, followlinks=True)
+        paths = (Path(folder, name) for folder, _, names in folders for name in names)
         return [path.relative_to(self.root).as_posix() for path in paths]
+
+    def size(self, name: str) -> int:
+        """Return a file's number of bytes."""
+        return (self.root / name).stat().st_size
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""
@@ -106,18 +119,26 @@ class ZipFiles(ImageFiles):
         return [
             info.filename
             for info in self._open_archive().infolist()
-            if not info.is_dir() and "__MACOSX" not in info.filename
+            if not info.is_dir()
         ]
+
+    def size(self, name: str) -> int:
+        """Return the number of bytes that a file claims to have."""
+        return self._open_archive().getinfo(name).file_size
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""
-        size = self._open_archive().getinfo(name).file_size
-        if size > MAX_BYTES:
-            raise ImageError(f"Expected files of at most {MAX_BYTES:,} bytes, got {size:,}.")
-        return self._open_archive().read(name)
+        with self._open_archive().open(name) as file:
+            return file.read(self.size(name))  # no more than claimed, however much is packed
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_archive": None}
+
+
+def _is_image(path: PurePosixPath) -> bool:
+    """Tell by the name, leaving out what macOS and notebooks put beside images."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def image_files(root: Path) -> ImageFiles:

@@ -102,10 +102,15 @@ class StreamLoader(DataLoader[Any]):
         dataset: Returns a finished batch for a tensor of indices.
         sampler: Yields tensors of indices.
         num_workers: Processes that load ahead.
+        _: What Lightning adds where it builds the loader anew, as it does to predict.
     """
 
     def __init__(
-        self, dataset: Dataset[Any], sampler: DistributedSampler[Any], num_workers: int = 0
+        self,
+        dataset: Dataset[Any],
+        sampler: DistributedSampler[Any],
+        num_workers: int = 0,
+        **_: Any,
     ) -> None:
         super().__init__(
             dataset,

@@ -2,6 +2,7 @@
 
 from lightning_gan.training.checkpoint_io import (
     DurableCheckpointIO,
+    read_checkpoint,
     resolve_checkpoint,
     verify_checkpoint,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "GANAdam",
     "GradientPenalty",
     "Penalty",
+    "read_checkpoint",
     "resolve_checkpoint",
     "verify_checkpoint",
 ]

@@ -1,0 +1,140 @@
+"""A run that is resumed ends with the very bits of the run that was not interrupted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import nn
+
+from lightning_gan import WGANGP
+from lightning_gan.callbacks import GANCheckpoint, GeneratorEMA, SampleGrid
+from lightning_gan.data import Digits
+from lightning_gan.gans import AdversarialModule
+from lightning_gan.training import read_checkpoint
+from tests.ranks import Ranks
+from tests.toys import VARIANTS, image_networks, toy_trainer
+
+# Each case resumes from one reference run's folder into a folder of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+
+STEPS, EVERY = 12, 1
+EPOCH = 5  # iterations
+
+
+def _decay(optimizer: Any) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+
+
+def _model(variant: type[AdversarialModule]) -> AdversarialModule:
+    torch.manual_seed(0)
+    networks: dict[str, nn.Module] = image_networks()
+    layers = networks["discriminator"].layers
+    assert isinstance(layers, nn.Sequential)
+    layers.insert(1, nn.Dropout(0.3))  # draws random numbers of its own
+    return variant(**networks, n_critic=2, lr_scheduler_d=_decay)
+
+
+def _run(
+    folder: Path,
+    variant: type[AdversarialModule],
+    workers: int = 0,
+    ckpt_path: Path | None = None,
+    **options: Any,
+) -> Trainer:
+    """Train on an epoch of 5 iterations, validating after each, saving every iteration."""
+    world_size = options.get("devices", 1)
+    # 1,617 training digits: 5 steps of 2 batches on each rank, and some left over.
+    data = Digits(batch_size=150 // world_size, num_workers=workers, seed=3)
+    trainer = toy_trainer(
+        folder,
+        enable_checkpointing=True,
+        log_every_n_steps=4,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        callbacks=[
+            GeneratorEMA(0.9),
+            SampleGrid(3, dirpath=folder / "samples"),
+            GANCheckpoint(folder, save_top_k=-1, every_n_train_steps=EVERY),
+        ],
+        **{"max_steps": STEPS} | options,
+    )
+    trainer.fit(_model(variant), data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def _assert_same(actual: Any, expected: Any, place: str = "") -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), place
+        for key, value in expected.items():
+            _assert_same(actual[key], value, f"{place}[{key!r}]")
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), place
+        for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            _assert_same(a, e, f"{place}[{i}]")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected), place
+    else:
+        assert actual == expected, place
+
+
+def _compare(folder: Path, reference: Path) -> None:
+    actual, expected = (read_checkpoint(path / "last.ckpt") for path in (folder, reference))
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "lightning_gan"):
+        _assert_same(actual[part], expected[part], part)
+    assert expected["global_step"] == STEPS
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("step", [1, EPOCH - 1, EPOCH, EPOCH + 2, 2 * EPOCH])
+def test_resume_is_exact(
+    variant: type[AdversarialModule], step: int, tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    reference = _reference(variant, tmp_path_factory)
+    _run(tmp_path, variant, ckpt_path=reference / f"step_{step:08d}.ckpt")
+    _compare(tmp_path, reference)
+
+
+def test_resume_with_workers_is_exact(tmp_path: Path, tmp_path_factory: Any) -> None:
+    reference = _reference(WGANGP, tmp_path_factory)
+    for step in (EPOCH + 1, 2 * EPOCH):
+        folder = tmp_path / str(step)
+        _run(folder, WGANGP, workers=2, ckpt_path=reference / f"step_{step:08d}.ckpt")
+        _compare(folder, reference)
+
+
+@pytest.mark.parametrize("step", [EPOCH, EPOCH + 2])
+def test_finished_run_can_be_prolonged(step: int, tmp_path: Path, tmp_path_factory: Any) -> None:
+    reference = _reference(WGANGP, tmp_path_factory)
+    _run(tmp_path / "short", WGANGP, max_steps=step)
+    _run(tmp_path / "long", WGANGP, ckpt_path=tmp_path / "short" / "last.ckpt")
+    _compare(tmp_path / "long", reference)
+
+
+_references: dict[str, Path] = {}
+
+
+def _reference(variant: type[AdversarialModule], factory: Any) -> Path:
+    if variant.__name__ not in _references:
+        folder = factory.mktemp(variant.__name__)
+        _run(folder, variant)
+        _references[variant.__name__] = folder
+    return _references[variant.__name__]
+
+
+def _run_rank(rank: int, folder: Path, step: int | None, reference: Path | None) -> None:
+    ckpt_path = None if reference is None else reference / f"step_{step:08d}.ckpt"
+    _run(folder, WGANGP, ckpt_path=ckpt_path, strategy="ddp", devices=2)
+
+
+@pytest.mark.parametrize("step", [2, EPOCH, EPOCH + 3])
+def test_resume_on_two_ranks_is_exact(
+    ranks: Ranks, step: int, tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    if "two ranks" not in _references:
+        _references["two ranks"] = tmp_path_factory.mktemp("two_ranks")
+        ranks.run(_run_rank, _references["two ranks"], None, None)
+    reference = _references["two ranks"]
+    ranks.run(_run_rank, tmp_path, step, reference)
+    _compare(tmp_path, reference)
