@@ -1,5 +1,6 @@
 """The command line: Lightning's own commands for a model and its data, and a few beside them."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments without the program's name; None takes the process's own.
     """
+    # They concern Lightning's own use of jsonargparse, which no user can mend.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in COMMANDS:
         auto_cli(COMMANDS[arguments[0]], args=arguments[1:], as_positional=False)
@@ -60,6 +63,7 @@ def main(args: Sequence[str] | None = None) -> None:
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,
+        seed_everything_default=0,
         trainer_class=Trainer,
         trainer_defaults={
             "logger": {
@@ -72,5 +76,5 @@ def main(args: Sequence[str] | None = None) -> None:
             "description": "Train GANs. Beside the commands below: "
             + ", ".join(f"lightning-gan {name} --help" for name in COMMANDS),
         },
-        args=arguments,
+        args=None if args is None else arguments,
     )

@@ -1,6 +1,7 @@
 """Fixtures of all tests."""
 
 import os
+import sys
 
 # Before numerical libraries start their threads: the processes of a test share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,11 @@ import torch
 from lightning import seed_everything
 
 from tests.ranks import Ranks
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_arguments() -> None:
+    sys.argv = ["lightning-gan"]  # LightningCLI warns of arguments beside the ones it is given
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ VARIANTS: dict[str, type[AdversarialModule]] = {
 }
 
 
-def toy_networks(num_classes: int | None = None) -> dict[str, nn.Module]:
+def toy_networks(num_classes: int | None = None) -> dict[str, Any]:
     """Return a pair for points."""
     return {
         "generator": MLPGenerator(hidden=(16,), num_classes=num_classes),
@@ -34,7 +34,7 @@ def toy_networks(num_classes: int | None = None) -> dict[str, nn.Module]:
     }
 
 
-def image_networks(norm: Any = "layer", num_classes: int | None = None) -> dict[str, nn.Module]:
+def image_networks(norm: Any = "layer", num_classes: int | None = None) -> dict[str, Any]:
     """Return a convolutional pair for (1, 8, 8) images; the generator has batch normalisation."""
     sizes: Any = {"image_size": 8, "image_channels": 1, "base_channels": 4}
     return {

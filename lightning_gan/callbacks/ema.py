@@ -62,7 +62,7 @@ class GeneratorEMA(Callback):
         def update(*_: Any) -> None:
             taken = trainer.global_step  # the current step is counted once it is over
             weights = list(average.parameters()), list(source.parameters())
-            (copy if taken <= self.start else move)(*weights, taken)
+            (copy if taken < self.start else move)(*weights, taken)
             for old, new in zip(average.buffers(), source.buffers(), strict=True):
                 old.copy_(new)
 

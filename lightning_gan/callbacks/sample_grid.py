@@ -94,14 +94,13 @@ class SampleGrid(Callback):
                 "Expected SampleGrid to run with a model of lightning_gan, got "
                 f"{type(pl_module).__name__}."
             )
-        step = trainer.global_step
+        step = self._drawn_step = trainer.global_step
         picture = self._picture(pl_module, f"{step:,} generator iterations")
         if picture is None:
             return
         self._write(f"step_{step:08d}", picture)
         for logger in trainer.loggers:
             log_picture(logger, "samples", picture, step)
-        self._drawn_step = step
 
     def _picture(self, model: GenerativeModule, title: str) -> Tensor | None:
         """Draw images or points; data of another kind have no picture."""

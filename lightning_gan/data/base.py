@@ -114,7 +114,7 @@ class GANDataModule(LightningDataModule):
             *self._ranks(),
             first_batch=self._batches_read,
         )
-        return StreamLoader(self.train_set, sampler, self.num_workers)
+        return StreamLoader(self.train_set, sampler=sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> StreamLoader | list[Any]:
         """Return a loader of the held-out samples, or none if there are none."""
@@ -144,7 +144,7 @@ class GANDataModule(LightningDataModule):
 
     def _evaluation_loader(self, dataset: TensorSamples) -> StreamLoader:
         sampler = EvaluationBatches(len(dataset), self.batch_size, *self._ranks())
-        return StreamLoader(dataset, sampler, self.num_workers)
+        return StreamLoader(dataset, sampler=sampler, num_workers=self.num_workers)
 
     def _ranks(self) -> tuple[int, int]:
         if self.trainer is None:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 MAX_PIXELS = 64_000_000  # a bomb of a few kilobytes would otherwise take gigabytes
@@ -116,11 +115,7 @@ class ZipFiles(ImageFiles):
         return self._archive[1]
 
     def _list(self) -> list[str]:
-        return [
-            info.filename
-            for info in self._open_archive().infolist()
-            if not info.is_dir()
-        ]
+        return [info.filename for info in self._open_archive().infolist() if not info.is_dir()]
 
     def size(self, name: str) -> int:
         """Return the number of bytes that a file claims to have."""
@@ -161,23 +156,33 @@ def image_files(root: Path) -> ImageFiles:
     return ZipFiles(root)
 
 
-def to_tensor(image: Image.Image, channels: int) -> Tensor:
-    """Turn a decoded image into (``channels``, H, W) uint8."""
+def channels_of(mode: str) -> int:
+    """Return the number of channels that an image of a PIL mode is taken to have."""
+    if mode in ("1", "L", "F") or mode.startswith("I"):
+        return 1
+    return 4 if mode.endswith(("A", "a")) else 3
+
+
+def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+    """Turn a decoded image into (``channels``, H, W) uint8, of ``size`` (H, W) if given."""
     if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip at 255
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    pixels = np.array(image.convert(MODES[channels]))
-    return torch.from_numpy(pixels.reshape(image.height, image.width, channels)).permute(2, 0, 1)
+    if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])
+    if size is not None:
+        image = cover(image, size)
+    pixels = np.array(image).reshape(image.height, image.width, channels)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
+def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize so that the image just covers (H, W), and cut its centre out of it."""
-    height, width = image.shape[-2:]
-    if (height, width) == size:
-        return image
-    scale = max(size[0] / height, size[1] / width)
-    resized = [max(size[0], round(height * scale)), max(size[1], round(width * scale))]
-    covered = transforms.resize(image, resized, antialias=True)
-    cut: Tensor = transforms.center_crop(covered, list(size))
-    return cut
+    height, width = size
+    scale = max(height / image.height, width / image.width)
+    left = max(0.0, (image.width - width / scale) / 2)
+    top = max(0.0, (image.height - height / scale) / 2)
+    # In one step: all of a very long image, enlarged, would not fit into memory.
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box)

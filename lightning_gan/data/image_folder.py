@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 
 import torch
@@ -15,12 +15,13 @@ from lightning_gan.data.image_files import (
     MODES,
     ImageError,
     ImageFiles,
-    cover,
+    channels_of,
     image_files,
     to_tensor,
 )
 
 TRAIN, HELD_OUT = ("train", "training"), ("test", "val", "valid", "validation")
+IMAGES_PER_TASK = 64  # handing over a single small image takes a thread as long as decoding it
 
 
 class ImageReader:
@@ -28,6 +29,7 @@ class ImageReader:
 
     Args:
         files: Where to read.
+        names: Names of those that are used.
         image_size: Side, or (H, W), to which images are resized and cropped; None keeps the size
             that all must then have in common.
         channels: 1, 3 or 4; None takes the first image's.
@@ -37,18 +39,22 @@ class ImageReader:
     """
 
     def __init__(
-        self, files: ImageFiles, image_size: tuple[int, int] | None, channels: int | None
+        self,
+        files: ImageFiles,
+        names: Iterable[str],
+        image_size: tuple[int, int] | None,
+        channels: int | None,
     ) -> None:
         self.files = files
         self.image_size = image_size
-        first = self._first()
-        self.channels = channels or {"L": 1, "1": 1, "I;16": 1, "I": 1, "RGBA": 4}.get(first[1], 3)
+        first = self._first(names)
+        self.channels = channels or channels_of(first[1])
         self.native_name, self.native_size = first[0], first[2]
         self.shape = (self.channels, *(image_size or self.native_size))
 
-    def _first(self) -> tuple[str, str, tuple[int, int]]:
+    def _first(self, names: Iterable[str]) -> tuple[str, str, tuple[int, int]]:
         """Return name, mode and (H, W) of the first image that can be read."""
-        for name in self.files.names:
+        for name in names:
             with suppress(ImageError):  # reported where all files are read
                 image = self.files.open(name)
                 return name, image.mode, (image.height, image.width)
@@ -60,17 +66,22 @@ class ImageReader:
         Raises:
             ImageError: If the file cannot be read or has another size than the first.
         """
-        image = to_tensor(self.files.open(name), self.channels)
-        if self.image_size is not None:
-            return cover(image, self.image_size)
-        size = tuple(image.shape[-2:])
-        if size != self.native_size:
+        image = self.files.open(name)
+        try:
+            pixels = to_tensor(image, self.channels, self.image_size)
+        except ValueError as error:
+            raise ImageError(
+                f"Expected an image that converts to {MODES[self.channels]}, got the mode "
+                f"{image.mode} in {self.files.root}: {name}."
+            ) from error
+        size = (image.height, image.width)
+        if self.image_size is None and size != self.native_size:
             raise ValueError(
                 "Expected images of one size without 'image_size', got "
                 f"{self.native_size} in {self.native_name} and {size} in {name} of "
                 f"{self.files.root}. Give 'image_size'."
             )
-        return image
+        return pixels
 
 
 class LazySamples(TensorSamples):
@@ -107,8 +118,9 @@ class LazySamples(TensorSamples):
 class ImageFolder(GANDataModule):
     """Images from a folder or from a zip archive, which is never unpacked.
 
-    A folder around everything is skipped. Folders named ``train`` and ``test`` (or ``val``,
-    ``valid``, ``validation``) are splits; the folders below are classes in alphabetical order.
+    A folder around everything is skipped, even if it is that of the only class. Folders named
+    ``train`` and ``test`` (or ``val``, ``valid``, ``validation``) are splits; the folders below are
+    classes in alphabetical order.
     Without folders the labels are 0 and there are no classes.
 
     Args:
@@ -162,13 +174,20 @@ class ImageFolder(GANDataModule):
 
         Raises:
             FileNotFoundError: If there is nothing at ``root``.
-            ValueError: If there are no images, or an image cannot be used.
+            ValueError: If there are no images, an image cannot be used, or only some have classes.
         """
         files = image_files(self.root)
         splits = _splits(files.names)
-        self.classes = sorted({*splits["train"].values(), *splits["test"].values()} - {""})
+        used = splits["train"] | splits["test"]
+        self.classes = sorted({*used.values()} - {""})
         self.num_classes = len(self.classes) or None
-        reader = ImageReader(files, self.image_size, self.channels)
+        if self.classes and "" in used.values():
+            stray = next(name for name, folder in used.items() if not folder)
+            raise ValueError(
+                f"Expected all images in folders of their classes, or none, got {stray} of "
+                f"{self.root} outside."
+            )
+        reader = ImageReader(files, used, self.image_size, self.channels)
         self.train_set = self._samples(reader, splits["train"], self.horizontal_flip)
         self.test_set = self._samples(reader, splits["test"]) if splits["test"] else None
 
@@ -181,17 +200,29 @@ class ImageFolder(GANDataModule):
         if lazy and not self.skip_unreadable:
             return LazySamples(reader, names, labels, horizontal_flip)
         images = torch.empty(0 if lazy else len(names), *reader.shape, dtype=torch.uint8)
-        # Decoders release the interpreter's lock.
-        with ThreadPoolExecutor(8) as pool:
-            readable = list(
-                pool.map(lambda i: self._decode(reader, names[i], images, i), range(len(names)))
-            )
+        readable = self._decode_all(reader, names, images)
         self._report([name for name, ok in zip(names, readable, strict=True) if not ok])
+        if not any(readable):
+            raise ImageError(
+                f"Expected readable images, got {len(names)} unreadable ones of {self.root}, "
+                f"first {names[0]}."
+            )
         kept = torch.tensor(readable)
         if lazy:
             return LazySamples(reader, _kept(names, readable), labels[kept], horizontal_flip)
         whole = images if bool(kept.all()) else images[kept]
         return TensorSamples(whole, labels[kept], horizontal_flip)
+
+    def _decode_all(self, reader: ImageReader, names: list[str], images: Tensor) -> list[bool]:
+        """Fill ``images``; return which could be read."""
+
+        def decode(start: int) -> list[bool]:
+            stop = min(start + IMAGES_PER_TASK, len(names))
+            return [self._decode(reader, names[i], images, i) for i in range(start, stop)]
+
+        with ThreadPoolExecutor(8) as pool:  # decoders release the interpreter's lock
+            tasks = pool.map(decode, range(0, len(names), IMAGES_PER_TASK))
+            return list(chain.from_iterable(tasks))
 
     def _decode(self, reader: ImageReader, name: str, images: Tensor, i: int) -> bool:
         """Put an image in its place; return whether it could be read."""
@@ -220,7 +251,7 @@ def _splits(names: list[str]) -> dict[str, dict[str, str]]:
     """Return for both splits the class of each name, '' where there are no classes."""
     parts = {name: tuple(name.split("/")) for name in names}
     while len({path[0] for path in parts.values()}) == 1 and all(
-        len(path) > 2 for path in parts.values()
+        len(path) > 1 for path in parts.values()
     ):
         parts = {name: path[1:] for name, path in parts.items()}
     tops = {path[0].lower() for path in parts.values() if len(path) > 1}

@@ -102,12 +102,13 @@ class StreamLoader(DataLoader[Any]):
         dataset: Returns a finished batch for a tensor of indices.
         sampler: Yields tensors of indices.
         num_workers: Processes that load ahead.
-        _: What Lightning adds where it builds the loader anew, as it does to predict.
+        _: What else Lightning gives where it builds the loader anew, as it does to predict.
     """
 
     def __init__(
         self,
         dataset: Dataset[Any],
+        *,  # Lightning then gives the sampler by name, beside the positional arguments
         sampler: DistributedSampler[Any],
         num_workers: int = 0,
         **_: Any,

@@ -1,11 +1,12 @@
 """What a trained model offers: samples, from a checkpoint alone."""
 
 import copy
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import torch
 from lightning import LightningModule
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from lightning_gan.gans.batch import unpack
-from lightning_gan.training.checkpoint_io import verify_checkpoint
+from lightning_gan.training.checkpoint_io import read_checkpoint
+
+Model = TypeVar("Model")
 
 SAMPLE_CHUNK = 256  # samples generated at a time, so that a large request fits a small device
 
@@ -158,17 +161,21 @@ class GenerativeModule(LightningModule):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Load a model after checking that its file is whole; never runs code from it.
+        """Load a model of the class that was saved, after checking that its file is whole.
 
         A checkpoint of a run from the command line needs no further arguments; one of a run from
-        Python needs the networks again, as keyword arguments.
+        Python needs the networks again, as keyword arguments. No code of the file is ever run.
 
         Raises:
             CheckpointError: If the file is missing, damaged or not a checkpoint.
+            ValueError: If it holds a model of another class, or of one that was not imported.
         """
+        saved_class: type[Self] = cls
         if isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path):
-            verify_checkpoint(Path(checkpoint_path))
-        return super().load_from_checkpoint(
+            parameters = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
+            if "_class_path" in parameters:
+                saved_class = _imported_subclass(parameters["_class_path"], cls)
+        return super(GenerativeModule, saved_class).load_from_checkpoint(
             checkpoint_path, map_location, hparams_file, strict, weights_only=True, **kwargs
         )
 
@@ -190,6 +197,18 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def _imported_subclass(path: str, base: type[Model]) -> type[Model]:
+    """Return a class by its path without importing anything, which would run code."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    if isinstance(found, type) and issubclass(found, base):
+        return found
+    raise ValueError(
+        f"Expected a checkpoint of {base.__name__}, got one of {path}. "
+        "If that is a kind of it, import it first."
+    )
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,0 +1,263 @@
+"""Pictures of the same latents over a run."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
+from torch import Tensor, nn
+
+from lightning_gan import GAN
+from lightning_gan.callbacks import GeneratorEMA, SampleGrid
+from lightning_gan.callbacks.pictures import image_grid, save_picture, scatter_plot
+from lightning_gan.gans import AdversarialModule
+from lightning_gan.networks import MLPDiscriminator, MLPGenerator
+from tests.ranks import Ranks
+from tests.toys import ToyData, flat, image_networks, images, points, toy_networks, toy_trainer
+
+
+def _networks(*shape: int) -> dict[str, nn.Module]:
+    sizes: dict[str, Any] = {"sample_shape": shape, "hidden": (8,)}
+    return {"generator": MLPGenerator(**sizes), "discriminator": MLPDiscriminator(**sizes)}
+
+
+def _data(*shape: int, n: int = 10) -> ToyData:
+    return ToyData(*(torch.rand(4, n, *shape) * 2 - 1))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _pictures(*steps: int) -> list[str]:
+    return ["real.png", *(f"step_{step:08d}.png" for step in steps)]
+
+
+def _read(path: Path | io.BytesIO) -> Tensor:
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "expected"),
+    [(5, 2, (0, 2, 4, 5)), (4, 2, (0, 2, 4)), (2, 500, (0, 2)), (3, 1, (0, 1, 2, 3))],
+)
+def test_pictures_before_during_and_after(
+    steps: int, every: int, expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    grid = SampleGrid(every, 9, dirpath=tmp_path / "here")
+    with patch("lightning_gan.callbacks.sample_grid.save_picture", wraps=save_picture) as saving:
+        toy_trainer(tmp_path, max_steps=steps, callbacks=[grid]).fit(
+            GAN(**image_networks(), n_critic=2), images()
+        )
+    assert _names(tmp_path / "here") == _pictures(*expected)
+    assert saving.call_count == len(expected) + 1  # none is drawn twice
+
+
+def test_real_picture_shows_the_data(tmp_path: Path) -> None:
+    data, grid = images(), SampleGrid(num_samples=7, dirpath=tmp_path)
+    toy_trainer(tmp_path, callbacks=[grid]).fit(GAN(**image_networks()), data)
+    assert torch.equal(_read(tmp_path / "real.png"), image_grid(data.batches[0][:7]))
+
+
+def _still(parameters: Any) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=0.0)
+
+
+def test_latents_stay_the_same(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        torch.manual_seed(0)
+        model = GAN(**_networks(1, 8, 8), optimizer_g=_still)
+        render = model.render
+
+        def spy(latents: Tensor, labels: Any = None, render: Any = render) -> Any:
+            seen.append(latents)
+            return render(latents, labels)
+
+        grid = SampleGrid(1, 4, seed, tmp_path / name)
+        with patch.object(model, "render", spy):
+            toy_trainer(tmp_path, max_steps=3, callbacks=[grid]).fit(model, images())
+    assert len(seen) == 12
+    assert all(torch.equal(latents, seen[0]) for latents in seen[:8])
+    assert all(torch.equal(latents, seen[8]) for latents in seen[8:])
+    assert not torch.equal(seen[0], seen[8])
+    drawn = {
+        name: {path.read_bytes() for path in (tmp_path / name).glob("step*")} for name in "abc"
+    }
+    assert len(drawn["a"]) == 1  # of a generator that stands still
+    assert drawn["a"] == drawn["b"] != drawn["c"]
+
+
+def test_average_is_drawn(tmp_path: Path) -> None:
+    model = GAN(**image_networks())
+    callbacks = [SampleGrid(num_samples=6, seed=2, dirpath=tmp_path), GeneratorEMA(0.9)]
+    toy_trainer(tmp_path, max_steps=3, callbacks=callbacks).fit(model, images())
+    latents = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
+    assert model.ema_generator is not None
+    with torch.no_grad():
+        averaged = image_grid(model.ema_generator.eval()(latents))
+        current = image_grid(model.generator.eval()(latents))
+    drawn = _read(tmp_path / "step_00000003.png")
+    assert torch.equal(drawn, averaged)
+    assert not torch.equal(drawn, current)
+
+
+def test_points_are_drawn_over_the_real_ones(tmp_path: Path) -> None:
+    model, data = GAN(**toy_networks()), points()
+    toy_trainer(tmp_path, max_steps=3, callbacks=[SampleGrid(2, dirpath=tmp_path)]).fit(model, data)
+    assert _names(tmp_path) == _pictures(0, 2, 3)[1:]  # there is no picture of the data alone
+    latents = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    real = torch.cat(data.batches[:3])
+    expected = scatter_plot(model.render(latents), real, "3 generator iterations")
+    assert torch.equal(_read(tmp_path / "step_00000003.png"), expected)
+
+
+@pytest.mark.parametrize(("num_samples", "across"), [(12, 3), (7, 3), (2, 2)])
+def test_columns_are_classes(num_samples: int, across: int, tmp_path: Path) -> None:
+    model = GAN(**image_networks(num_classes=3))
+    data = ToyData(*((batch, torch.arange(10) % 3) for batch in images().batches))
+    grid = SampleGrid(num_samples=num_samples, dirpath=tmp_path)
+    toy_trainer(tmp_path, callbacks=[grid]).fit(model, data)
+    latents = torch.randn(num_samples, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2] * num_samples)[:num_samples]
+    drawn = _read(tmp_path / "step_00000002.png")
+    assert torch.equal(drawn, image_grid(model.render(latents, labels), columns=3))
+    assert drawn.shape[2] == across * 50 + 2
+    assert drawn.shape[1] == -(-num_samples // 3) * 50 + 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_any_number_of_channels(channels: int, tmp_path: Path) -> None:
+    shape = (channels, 6, 8)
+    grid = SampleGrid(num_samples=4, dirpath=tmp_path)
+    toy_trainer(tmp_path, callbacks=[grid]).fit(GAN(**_networks(*shape)), _data(*shape))
+    assert _names(tmp_path) == _pictures(0, 2)
+    for path in tmp_path.iterdir():
+        assert _read(path).shape == (3, 2 * 50 + 2, 2 * 66 + 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 4), (5,), (3,), (2, 7)])
+def test_data_without_a_picture_are_skipped(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = GAN(**_networks(*shape))
+    grid = SampleGrid(100, dirpath=tmp_path / "none")
+    with patch.object(model, "render", wraps=model.render) as rendering:
+        trainer = toy_trainer(tmp_path, max_steps=6, callbacks=[grid])
+        trainer.fit(model, _data(*shape))
+    assert trainer.global_step == 6
+    assert not (tmp_path / "none").exists()
+    assert rendering.call_count <= 2  # not in every iteration
+
+
+@pytest.mark.parametrize("networks", [image_networks, toy_networks])
+def test_training_is_the_same_with_pictures(networks: Any, tmp_path: Path) -> None:
+    results = []
+    for callbacks in ([], [SampleGrid(1, 5, dirpath=tmp_path / "pictures")]):
+        torch.manual_seed(0)
+        model = GAN(**networks(), n_critic=2)
+        data = images() if networks is image_networks else points()
+        trainer = toy_trainer(tmp_path, max_steps=5, callbacks=callbacks, log_every_n_steps=1)
+        trainer.fit(model, data)
+        state = [value.double().flatten() for value in model.state_dict().values()]
+        losses = [trainer.callback_metrics[f"train/{name}_loss"] for name in "dg"]
+        results.append((torch.cat(state), torch.stack(losses), torch.get_rng_state()))
+    for without, with_pictures in zip(*results, strict=True):
+        assert torch.equal(without, with_pictures)
+    assert (tmp_path / "pictures" / "step_00000005.png").exists()
+
+
+def test_folder_is_the_runs_own_by_default(tmp_path: Path) -> None:
+    for logger, folder in (
+        (False, tmp_path / "samples"),
+        (CSVLogger(tmp_path, name="run", version=""), tmp_path / "run" / "samples"),
+    ):
+        trainer = toy_trainer(tmp_path, callbacks=[SampleGrid(num_samples=1)], logger=logger)
+        trainer.fit(GAN(**_networks(1, 8, 8)), images())
+        assert _names(folder) == _pictures(0, 2)
+
+
+@pytest.mark.parametrize("networks", [image_networks, toy_networks])
+def test_tensorboard_shows_the_pictures(networks: Any, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="board", version="")
+    grid = SampleGrid(2, 4, dirpath=tmp_path / "pictures")
+    data = images() if networks is image_networks else points()
+    toy_trainer(tmp_path, max_steps=3, callbacks=[grid], logger=logger).fit(GAN(**networks()), data)
+    events = EventAccumulator(str(tmp_path / "board"), {"images": 0}).Reload()
+    assert events.Tags()["images"] == ["samples"]
+    shown = events.Images("samples")
+    assert [event.step for event in shown] == [0, 2, 3]
+    for event in shown:
+        on_disk = _read(tmp_path / "pictures" / f"step_{event.step:08d}.png")
+        assert torch.equal(_read(io.BytesIO(event.encoded_image_string)), on_disk)
+
+
+# wandb's own use of what pydantic and the standard library have deprecated since
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_wandb_keeps_the_pictures_offline(tmp_path: Path, monkeypatch: Any) -> None:
+    import wandb
+
+    assert os.environ["WANDB_MODE"] == "offline"
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = WandbLogger(project="tests", save_dir=tmp_path)
+    grid = SampleGrid(2, 4, dirpath=tmp_path / "pictures")
+    try:
+        trainer = toy_trainer(tmp_path, max_steps=3, callbacks=[grid], logger=logger)
+        trainer.fit(GAN(**image_networks()), images())
+        folder = Path(logger.experiment.dir)
+    finally:
+        wandb.finish()
+    assert tmp_path in folder.parents
+    logged = sorted((folder / "media" / "images").rglob("*.png"))
+    assert _names(tmp_path / "pictures") == _pictures(0, 2, 3)
+    own = [_read(tmp_path / "pictures" / name) for name in _pictures(0, 2, 3)[1:]]
+    assert len(logged) == 3
+    for picture in own:
+        assert any(torch.equal(_read(path), picture) for path in logged)
+
+
+def _draw_on_rank(rank: int, folder: Path) -> tuple[Tensor, int]:
+    torch.manual_seed(0)
+    model = GAN(**image_networks())
+    grid = SampleGrid(2, 4, dirpath=folder / f"of_rank_{rank}")
+    options: dict[str, Any] = {"strategy": "ddp", "devices": 2}
+    with patch.object(model, "render", wraps=model.render) as rendering:
+        toy_trainer(folder, max_steps=3, callbacks=[grid], **options).fit(model, images())
+    return flat(model), rendering.call_count
+
+
+def test_only_the_first_rank_draws(ranks: Ranks, tmp_path: Path) -> None:
+    (first, drawn), (second, drawn_elsewhere) = ranks.run(_draw_on_rank, tmp_path)
+    assert torch.equal(first, second)
+    assert (drawn, drawn_elsewhere) == (3, 0)
+    assert _names(tmp_path / "of_rank_0") == _pictures(0, 2, 3)
+    assert not (tmp_path / "of_rank_1").exists()
+
+
+def test_callback_can_be_used_again(tmp_path: Path) -> None:
+    grid = SampleGrid(num_samples=4, dirpath=tmp_path)
+    model: AdversarialModule = GAN(**_networks(1, 8, 8))
+    for steps in (2, 3):
+        toy_trainer(tmp_path, max_steps=steps, callbacks=[grid]).fit(model, images())
+    assert _names(tmp_path) == _pictures(0, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["every_n_steps", "num_samples"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_bad_arguments_are_refused(name: str, value: int) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"Expected '{name}' to be at least 1, got {value}"):
+        SampleGrid(**options)
+
+
+def test_foreign_module_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="model of lightning_gan, got BoringModel"):
+        toy_trainer(tmp_path, callbacks=[SampleGrid(dirpath=tmp_path)]).fit(BoringModel())

@@ -1,0 +1,53 @@
+"""Every committed configuration is parsed, built and stepped once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_gan.cli import main
+from lightning_gan.data import CIFAR10, MNIST
+from lightning_gan.data.samples import TensorSamples
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+SIDES = {"mnist": (1, 32), "cifar10": (3, 32)}
+
+
+def _names(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def test_every_data_set_has_every_variant() -> None:
+    datasets = {"digits", "mnist", "cifar10", "ring", "grid"}
+    expected = {f"{dataset}/{variant}" for dataset in datasets for variant in ("gan", "wgan_gp")}
+    assert expected <= set(map(_names, CONFIGS))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=_names)
+def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = path.parent.name
+    if dataset in SIDES:  # needs a download; random bytes of the same shape stand in
+        channels, side = SIDES[dataset]
+        samples = TensorSamples(
+            torch.randint(256, (64, channels, side, side), dtype=torch.uint8), torch.arange(64) % 10
+        )
+        for source in (MNIST, CIFAR10):
+            monkeypatch.setattr(source, "prepare_data", lambda _: None)
+            monkeypatch.setattr(source, "load", lambda _: (samples, samples))
+    narrow: dict[str, Any] = {"cifar10/wgan_gp": ["--model.generator.base_channels=4",
+                                                  "--model.discriminator.base_channels=4"]}  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    main(
+        [
+            "fit",
+            f"--config={path}",
+            "--trainer.fast_dev_run=true",
+            "--trainer.accelerator=cpu",
+            "--trainer.enable_progress_bar=false",
+            "--data.batch_size=4",
+            *narrow.get(_names(path), []),
+        ]
+    )
+    first = path.read_text().splitlines()
+    assert f"# lightning-gan fit --config configs/{_names(path)}.yaml" in first
