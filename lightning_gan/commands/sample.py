@@ -24,7 +24,8 @@ def sample(
         ckpt_path: Checkpoint of a run from the command line.
         num_images: Number of samples.
         output_dir: Folder to write into; made if it is missing.
-        grid: Whether to write all samples into one picture, too.
+        grid: Whether to write all samples into one picture, too; of points, their first two
+            coordinates, if there are two.
         seed: Seed of the latents.
         labels: Classes of a conditional model, repeated in turn; drawn at random if left out.
         device: Where to compute, such as cpu or cuda.
@@ -38,11 +39,10 @@ def sample(
     output_dir.mkdir(parents=True, exist_ok=True)
     if samples.dim() == 2:
         np.savetxt(output_dir / "points.csv", samples.numpy(), delimiter=",")
-        picture = scatter_plot(samples[:, :2])
     else:
         for i, image in enumerate(drawable(samples)):
             save_picture(image, output_dir / f"{i:06d}.png")
-        picture = image_grid(samples)
-    if grid:
+    if grid and samples.shape[1:] != (1,):
+        picture = scatter_plot(samples[:, :2]) if samples.dim() == 2 else image_grid(samples)
         save_picture(picture, output_dir / "grid.png")
     print(f"{num_images} samples of {ckpt_path} in {output_dir}")

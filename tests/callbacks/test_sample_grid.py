@@ -1,6 +1,7 @@
 """Pictures of the same latents over a run."""
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,30 @@ def test_any_number_of_channels(channels: int, tmp_path: Path) -> None:
         assert _read(path).shape == (3, 2 * 50 + 2, 2 * 66 + 2)
 
 
+OTHER_DTYPE = pytest.mark.xfail(reason="render leaves latents in float32", raises=RuntimeError)
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "bf16-mixed",
+        pytest.param("bf16-true", marks=OTHER_DTYPE),
+        pytest.param("64-true", marks=OTHER_DTYPE),
+    ],
+)
+def test_any_precision(precision: str, tmp_path: Path) -> None:
+    callbacks = [GeneratorEMA(), SampleGrid(1, 4, dirpath=tmp_path)]
+    trainer = toy_trainer(tmp_path, callbacks=callbacks, precision=precision)
+    trainer.fit(GAN(**image_networks()), images())
+    assert _names(tmp_path) == _pictures(0, 1, 2)
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 4, 4), (5,), (3,), (2, 7)])
 def test_data_without_a_picture_are_skipped(shape: tuple[int, ...], tmp_path: Path) -> None:
-    model = GAN(**_networks(*shape))
+    size = math.prod(shape)
+    generator = nn.Sequential(nn.Linear(2, size), nn.Unflatten(1, shape))
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(size, 1))
+    model = GAN(generator, discriminator, latent_dim=2)
     grid = SampleGrid(100, dirpath=tmp_path / "none")
     with patch.object(model, "render", wraps=model.render) as rendering:
         trainer = toy_trainer(tmp_path, max_steps=6, callbacks=[grid])
