@@ -30,7 +30,7 @@ def points_run(folder: Path, variant: str = "WGANGP", *more: str) -> list[str]:
         *("--model.discriminator", "MLPDiscriminator", "--model.discriminator.hidden", "[8]"),
         *("--data", "GaussianMixture", "--data.num_samples", "400", "--data.batch_size", "10"),
         *("--trainer.logger.save_dir", str(folder), "--trainer.accelerator", "cpu"),
-        *("--trainer.max_steps", "4", "--trainer.limit_val_batches", "1"),
+        *("--trainer.max_steps", "4", "--trainer.limit_val_batches", "0.002"),
         *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
         *("--checkpoint.every_n_train_steps", "2", "--samples.every_n_steps", "2"),
         *more,

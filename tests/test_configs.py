@@ -1,14 +1,12 @@
 """Every committed configuration is parsed, built and stepped once."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from lightning_gan.cli import main
-from lightning_gan.data import CIFAR10, MNIST
-from lightning_gan.data.samples import TensorSamples
+from lightning_gan.data import CIFAR10, MNIST, TensorSamples
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 SIDES = {"mnist": (1, 32), "cifar10": (3, 32)}
@@ -32,11 +30,15 @@ def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
         samples = TensorSamples(
             torch.randint(256, (64, channels, side, side), dtype=torch.uint8), torch.arange(64) % 10
         )
+
+        def load(data: MNIST | CIFAR10) -> None:
+            data.train_set = data.test_set = samples
+
         for source in (MNIST, CIFAR10):
             monkeypatch.setattr(source, "prepare_data", lambda _: None)
-            monkeypatch.setattr(source, "load", lambda _: (samples, samples))
-    narrow: dict[str, Any] = {"cifar10/wgan_gp": ["--model.generator.base_channels=4",
-                                                  "--model.discriminator.base_channels=4"]}  # fmt: skip
+            monkeypatch.setattr(source, "load", load)
+    widths = [f"--model.{network}.base_channels=4" for network in ("generator", "discriminator")]
+    narrow = widths if _names(path) == "cifar10/wgan_gp" else []
     monkeypatch.chdir(tmp_path)
     main(
         [
@@ -46,7 +48,7 @@ def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",
             "--data.batch_size=4",
-            *narrow.get(_names(path), []),
+            *narrow,
         ]
     )
     first = path.read_text().splitlines()

@@ -70,10 +70,10 @@ class GANCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         if trainer.ckpt_path or self._dry(trainer) or self._enable_version_counter:
             return
-        # Without last.ckpt, what lies there is left of a run that was killed at its first save.
-        names = "last.ckpt" if self.save_last else "*.ckpt"
         # Every rank looks before any of them writes, so that all decide alike.
-        if self.dirpath and any(Path(self.dirpath).glob(names)):
+        found = {path.name for path in Path(self.dirpath or "").glob("*.ckpt")}
+        # One file without last.ckpt is left of a run that was killed at its first save.
+        if self.dirpath and ("last.ckpt" in found or len(found) > int(bool(self.save_last))):
             raise FileExistsError(
                 f"Expected 'dirpath' without checkpoints for a new run, got {self.dirpath}. "
                 "Resume it with ckpt_path='last', or choose another folder."

@@ -24,7 +24,8 @@ class GeneratorEMA(Callback):
         start: Number of generator updates before averaging begins; until then it is a copy.
 
     Raises:
-        ValueError: If ``decay`` or ``start`` is out of range.
+        ValueError: If ``decay`` or ``start`` is out of range; at the start of the training, if the
+            weights are in half precision.
 
     Reference:
         Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019,
@@ -54,6 +55,13 @@ class GeneratorEMA(Callback):
         if not isinstance(pl_module, GenerativeModule):
             return
         source, average = pl_module.generator, pl_module.attach_ema()
+        rounded = [p.dtype for p in average.parameters() if p.dtype in (torch.half, torch.bfloat16)]
+        if rounded and self.decay > 0:
+            raise ValueError(
+                f"Expected weights in float32 under GeneratorEMA(decay={self.decay}), got "
+                f"{rounded[0]}, in which its small steps would round to nothing. "
+                "Use precision='bf16-mixed', or decay=0."
+            )
         move = get_ema_multi_avg_fn(self.decay)
         copy = get_ema_multi_avg_fn(0.0)
 

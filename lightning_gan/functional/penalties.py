@@ -62,7 +62,7 @@ def gradient_penalty(
         >>> import torch
         >>> slope = torch.tensor([3.0, 4.0])
         >>> gradient_penalty(lambda x: x @ slope, torch.randn(8, 2), torch.randn(8, 2))
-        tensor(16., grad_fn=<MeanBackward0>)
+        tensor(16.)
 
     Reference:
         Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017,
@@ -100,7 +100,7 @@ def zero_centered_gradient_penalty(discriminator: Discriminator, samples: Tensor
         >>> import torch
         >>> slope = torch.tensor([3.0, 4.0])
         >>> zero_centered_gradient_penalty(lambda x: x @ slope, torch.randn(8, 2))
-        tensor(12.5000, grad_fn=<MulBackward0>)
+        tensor(12.5000)
 
     Reference:
         Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,

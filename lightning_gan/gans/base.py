@@ -9,18 +9,16 @@ A variant declares what is minimised; when and by whom is here, the same for eve
 of processes and precision.
 """
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -28,7 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gan.gans.batch import Batch, unpack
 from lightning_gan.gans.generative import GenerativeModule, apply, evaluating
-from lightning_gan.training.checkpoint_io import DurableCheckpointIO, refuse_nan
+from lightning_gan.training.checkpoint_io import refuse_nan
 from lightning_gan.training.distributed import average_gradients, broadcast_buffers
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
 from lightning_gan.training.penalties import Penalties, Penalty
@@ -39,6 +37,7 @@ from lightning_gan.training.preflight import (
 )
 from lightning_gan.training.randomness import run_seed, seed_step
 from lightning_gan.training.record import Pace, Record
+from lightning_gan.training.runtime import prepare_runtime
 
 Terms = dict[str, Tensor]
 
@@ -104,6 +103,7 @@ class AdversarialModule(GenerativeModule):
         self._seed = 0  # of the run, known from `setup` or from the checkpoint
         self._record = Record()
         self._checked_networks = False
+        self._reports = False  # whether this iteration ends with a hand-over to the loggers
         self._pace = Pace(0)
 
     @abstractmethod
@@ -168,8 +168,10 @@ class AdversarialModule(GenerativeModule):
         batch = unpack(batch)
         if not self._checked_networks:
             self._check_networks(batch)
+        interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
+        self._reports = (self.trainer.global_step + 1) % interval == 0
         seed_step(self.device, self._seed, self.trainer.global_step, self.global_rank)
-        optimizer_g, optimizer_d = self._both_optimizers()
+        optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
         parts = batch.split(self.n_critic)
         for i, part in enumerate(parts):
             update = self.trainer.global_step * self.n_critic + i
@@ -178,8 +180,7 @@ class AdversarialModule(GenerativeModule):
         for scheduler in self._step_schedulers():
             scheduler.step()
         self.images_seen += len(batch.real) * self.trainer.world_size
-        interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
-        if self.trainer.global_step % interval == 0:
+        if self._reports:
             self._hand_over()
 
     def _update_discriminator(
@@ -216,7 +217,7 @@ class AdversarialModule(GenerativeModule):
             with optimizer.toggle_model(sync_grad=False):
                 optimizer.zero_grad()
                 terms = terms_of()
-                loss = torch.stack(list(terms.values())).sum()
+                loss = reduce(add, terms.values())
                 self.manual_backward(loss)
         except BaseException:
             self.untoggle_optimizer(optimizer)  # toggle_model leaves the other network frozen
@@ -227,34 +228,28 @@ class AdversarialModule(GenerativeModule):
             self.record(f"{network}_{name}", term)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Record the gradient's norm and clip it: here gradients are reduced and unscaled."""
+        """Measure and clip the gradient: here it is reduced and unscaled."""
         which = int(optimizer is not self.trainer.optimizers[0])  # 0: generator, 1: discriminator
+        bound = self._gradient_clip_vals[which]
+        if bound is None and not self._reports:
+            return  # on small networks the norm costs as much as a layer
         parameters = [p for p in _parameters(optimizer) if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         self.record(f"{'gd'[which]}_grad_norm", norm)
-        bound = self._gradient_clip_vals[which]
         if bound is not None:
             nn.utils.clip_grads_with_norm_(parameters, bound, norm)
 
     def configure_callbacks(self) -> list[Any]:
         """Add no callbacks; refuse Trainer options before Lightning does so in other words."""
-        if self.trainer.state.fn == TrainerFn.FITTING:
+        if self._is_fitting():
             check_trainer(self.trainer)
         return []
 
     def setup(self, stage: str) -> None:
-        """Choose the run's seed, lay out convolutions, make checkpoints durable."""
+        """Choose the run's seed and prepare its checkpoints and networks."""
         self._seed = run_seed(self.trainer.strategy)
-        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            # A run may go on from an older checkpoint; a test must not report on another one.
-            self.trainer.strategy.checkpoint_io = DurableCheckpointIO(fallback=stage == "fit")
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                module.to(memory_format=torch.channels_last)  # convolves up to 1.3 times as fast
-        # Lightning's warnings about what is meant here: weights are saved after the step, and
-        # batches are checked whoever loads them.
-        warnings.filterwarnings("ignore", "Using ModelCheckpoint with manual optimization")
-        warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
+        # A run may go on from an older checkpoint; a test must not report on another one.
+        prepare_runtime(self.trainer.strategy, self, fallback=stage == "fit")
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Make both optimisers and whichever schedules were asked for, the generator's first."""
@@ -336,7 +331,7 @@ class AdversarialModule(GenerativeModule):
         losses = {"d": self.discriminator_loss, "g": self.generator_loss}
         for network, loss in losses.items():
             terms = loss(real, fake, labels)
-            self.record(f"{network}_loss", torch.stack(list(terms.values())).sum())
+            self.record(f"{network}_loss", reduce(add, terms.values()))
 
     test_step = validation_step
 
@@ -345,10 +340,6 @@ class AdversarialModule(GenerativeModule):
             return nullcontext()
         stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
         return stance
-
-    def _both_optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
-        optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
-        return optimizer_g, optimizer_d
 
     def _step_schedulers(self) -> list[LRScheduler]:
         schedulers = self.lr_schedulers()

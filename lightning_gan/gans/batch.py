@@ -23,6 +23,8 @@ class Batch(NamedTuple):
                 f"Expected batches of at least n_critic={parts} samples, one for each update of "
                 f"the discriminator, got {len(self.real)}."
             )
+        if parts == 1:
+            return [self]
         reals = self.real.tensor_split(parts)
         labels = [None] * parts if self.labels is None else self.labels.tensor_split(parts)
         return [Batch(*pair) for pair in zip(reals, labels, strict=True)]

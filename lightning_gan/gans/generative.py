@@ -10,6 +10,8 @@ from typing import IO, Any, TypeVar
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -123,7 +125,7 @@ class GenerativeModule(LightningModule):
             Samples (N, ...) in float32 on the model's device; images lie in [-1, 1].
         """
         network = self.generator if self.ema_generator is None else self.ema_generator
-        chunks = latents.to(self.device).split(SAMPLE_CHUNK)
+        chunks = latents.to(self.device).type(self.dtype).split(SAMPLE_CHUNK)
         label_chunks: Any = [None] * len(chunks)
         if self.num_classes is not None and labels is not None:
             label_chunks = labels.to(self.device).split(SAMPLE_CHUNK)
@@ -146,11 +148,22 @@ class GenerativeModule(LightningModule):
         """Make room for the checkpoint's averaged generator, or start the average from its own."""
         weights = checkpoint["state_dict"]
         prefix = "ema_generator."
-        if any(key.startswith(prefix) for key in weights):
+        saved = [key for key in weights if key.startswith(prefix)]
+        if saved and self.ema_generator is None and self._is_fitting():
+            rank_zero_warn(
+                "The checkpoint's averaged generator is dropped, because nothing in this run goes "
+                "on with it. Add the callback GeneratorEMA to keep it."
+            )
+            for key in saved:
+                del weights[key]
+        elif saved:
             self.attach_ema()
         elif self.ema_generator is not None:
             for key in [key for key in weights if key.startswith("generator.")]:
                 weights[prefix + key.removeprefix("generator.")] = weights[key].clone()
+
+    def _is_fitting(self) -> bool:
+        return self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

@@ -17,10 +17,14 @@ class Record:
 
     def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = {}
+        self._order: dict[str, list[int]] = {}
+        self._added = 0
 
     def add(self, name: str, value: Tensor) -> None:
         """Keep a scalar; its graph is dropped, its device is not waited for."""
         self._values.setdefault(name, []).append(value.detach())
+        self._order.setdefault(name, []).append(self._added)
+        self._added += 1
 
     def means(self, step: int, *, tolerate_some: bool = False) -> dict[str, float]:
         """Average over iterations and ranks and forget the values. Waits for the device once.
@@ -41,7 +45,7 @@ class Record:
         if not self._values:
             return {}
         stacks = {name: torch.stack(values).float() for name, values in self._values.items()}
-        self._values = {}
+        order, self._values, self._order = self._order, {}, {}
         finite = [stack.isfinite() for stack in stacks.values()]
         sums = [stack.where(ok, 0).sum() for stack, ok in zip(stacks.values(), finite, strict=True)]
         counts = [ok.sum() for ok in finite]
@@ -55,22 +59,23 @@ class Record:
             if count == 0 or (count < size and not tolerate_some)
         ]
         if bad:
-            raise FloatingPointError(_describe_first_bad({n: stacks[n] for n in bad}, step))
+            first = {name: _first_bad(stacks[name], order[name]) for name in bad}
+            raise FloatingPointError(_describe(min(first, key=lambda n: first[n]), stacks, step))
         return {
             name: total / count for name, total, count in zip(stacks, totals, kept, strict=True)
         }
 
 
-def _describe_first_bad(stacks: dict[str, Tensor], step: int) -> str:
-    """Name the value that failed first: once weights are NaN, all values are."""
-    # Recorded once or n_critic times an iteration, so places are compared as shares of the stretch.
-    places = {
-        name: int(stack.isfinite().long().cumprod(0).sum()) / len(stack)
-        for name, stack in stacks.items()
-    }
-    name = min(places, key=lambda name: places[name])
-    values = stacks[name]
-    value = values[~values.isfinite()][0].item() if places[name] < 1 else "NaN on another rank"
+def _first_bad(values: Tensor, order: list[int]) -> int:
+    """Return when the first value that is not finite was added, for a name that has one."""
+    place = int(values.isfinite().long().cumprod(0).sum())
+    return order[place] if place < len(order) else order[-1]  # the latter on other ranks only
+
+
+def _describe(name: str, stacks: dict[str, Tensor], step: int) -> str:
+    """Say what failed first: once weights are NaN, everything is."""
+    bad = stacks[name][~stacks[name].isfinite()]
+    value = bad[0].item() if len(bad) else "NaN on another rank"
     return (
         f"Expected finite values in training, got '{name}' = {value} within the last "
         f"iterations before {step}. The last good checkpoint is kept. A lower learning rate, "

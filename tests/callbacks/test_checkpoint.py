@@ -105,19 +105,30 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "step_00000002.ckpt", "anything.ckpt"])
-def test_new_run_into_an_old_ones_folder_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "save_last"),
+    [("last.ckpt", True), ("last.ckpt", False), ("step_00000002.ckpt", False), ("x.ckpt", None)],
+)
+def test_new_run_into_an_old_ones_folder_is_refused(
+    name: str, save_last: bool | None, tmp_path: Path
+) -> None:
     _run(tmp_path / "old", steps=1)
     folder = tmp_path / "new"
     folder.mkdir()
     (tmp_path / "old" / "last.ckpt").rename(folder / name)
     before = _contents(folder)
-    trainer = _trainer(folder, steps=3, every=1)
+    trainer = _trainer(folder, steps=3, every=1, save_last=save_last)
     with pytest.raises(FileExistsError, match="without checkpoints for a new run, got") as refusal:
         trainer.fit(GAN(**toy_networks()), points())
     assert str(folder) in str(refusal.value)
     assert _contents(folder) == before
     assert trainer.global_step == 0
+
+
+def test_run_killed_at_its_first_save_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "step_00000002.ckpt").write_bytes(b"last.ckpt was to follow")
+    _run(tmp_path, steps=5, every=2)
+    assert _steps(tmp_path) == {"step_00000002.ckpt": 2, "step_00000004.ckpt": 4, "last.ckpt": 5}
 
 
 def _refused_rank(rank: int, folder: Path) -> str:

@@ -288,3 +288,20 @@ def test_bad_start_is_refused() -> None:
 def test_foreign_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="model of lightning_gan, got BoringModel"):
         toy_trainer(tmp_path, callbacks=[GeneratorEMA()]).fit(BoringModel())
+
+
+def test_half_precision_weights_are_refused(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path, precision="bf16-true", callbacks=[GeneratorEMA()])
+    with pytest.raises(ValueError, match=r"GeneratorEMA\(decay=0.999\), got torch.bfloat16"):
+        trainer.fit(GAN(**toy_networks()), points())
+
+
+def test_average_that_nothing_goes_on_with_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    trainer = toy_trainer(tmp_path, callbacks=[GeneratorEMA()])
+    trainer.fit(GAN(**toy_networks()), points(batches=2))
+    trainer.save_checkpoint(path)
+    model = GAN(**toy_networks())
+    with pytest.warns(UserWarning, match="averaged generator is dropped"):
+        toy_trainer(tmp_path, max_steps=4).fit(model, points(batches=2), ckpt_path=path)
+    assert model.ema_generator is None

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gan import WGANGP
-from lightning_gan.gans import AdversarialModule
 from lightning_gan.networks import MLPGenerator
 from tests.ranks import WORLD_SIZE, Ranks
 from tests.toys import VARIANTS, ToyData, flat, image_networks, sgd, toy_networks, toy_trainer
@@ -44,10 +43,11 @@ class _UnionRandom:
         rows, *rest = shape[0] if isinstance(shape[0], tuple) else shape
         generator = torch.Generator().manual_seed(self.calls)
         union = self.draw((rows * self.world_size, *rest), generator=generator)
-        return union[self.rank * rows : (self.rank + 1) * rows]
+        share: Tensor = union[self.rank * rows : (self.rank + 1) * rows]
+        return share
 
 
-def _networks(case: str) -> dict[str, nn.Module]:
+def _networks(case: str) -> dict[str, Any]:
     torch.manual_seed(0)
     networks = toy_networks()
     if case == "spectral norm":
@@ -124,9 +124,3 @@ def test_buffers_are_equal_and_latents_differ(ranks: Ranks, tmp_path: Path) -> N
     torch.testing.assert_close(buffers, other_buffers, rtol=0, atol=0)
     assert len(buffers.unique(dim=0)) == 3
     assert not torch.isclose(latents, other_latents).any()
-
-
-def _train_default_variant(rank: int, folder: Path) -> bool:
-    model: AdversarialModule = WGANGP(**toy_networks())
-    toy_trainer(folder, strategy="ddp", devices=2).fit(model, ToyData(*torch.randn(2, 10, 2)))
-    return bool(flat(model).isfinite().all())

@@ -29,7 +29,7 @@ def _decay(optimizer: Any) -> torch.optim.lr_scheduler.LRScheduler:
 
 def _model(variant: type[AdversarialModule]) -> AdversarialModule:
     torch.manual_seed(0)
-    networks: dict[str, nn.Module] = image_networks()
+    networks = image_networks()
     layers = networks["discriminator"].layers
     assert isinstance(layers, nn.Sequential)
     layers.insert(1, nn.Dropout(0.3))  # draws random numbers of its own
