@@ -30,11 +30,7 @@ from lightning_gan.training.checkpoint_io import refuse_nan
 from lightning_gan.training.distributed import average_gradients, broadcast_buffers
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
 from lightning_gan.training.penalties import Penalties, Penalty
-from lightning_gan.training.preflight import (
-    check_batch,
-    check_networks,
-    check_trainer,
-)
+from lightning_gan.training.preflight import check_batch, check_networks, check_trainer
 from lightning_gan.training.randomness import run_seed, seed_step
 from lightning_gan.training.record import Pace, Record
 from lightning_gan.training.runtime import prepare_runtime
@@ -223,9 +219,9 @@ class AdversarialModule(GenerativeModule):
             self.untoggle_optimizer(optimizer)  # toggle_model leaves the other network frozen
             raise
         average_gradients(_parameters(optimizer))
-        self.record(f"{network}_loss", loss)
         for name, term in terms.items():
             self.record(f"{network}_{name}", term)
+        self.record(f"{network}_loss", loss)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure and clip the gradient: here it is reduced and unscaled."""
@@ -240,7 +236,7 @@ class AdversarialModule(GenerativeModule):
             nn.utils.clip_grads_with_norm_(parameters, bound, norm)
 
     def configure_callbacks(self) -> list[Any]:
-        """Add no callbacks; refuse Trainer options before Lightning does so in other words."""
+        """Refuse Trainer options before Lightning does so in other words; add no callbacks."""
         if self._is_fitting():
             check_trainer(self.trainer)
         return []
@@ -276,9 +272,8 @@ class AdversarialModule(GenerativeModule):
         parts = batch.split(self.n_critic)
         real, labels = batch.real[:2], None if batch.labels is None else batch.labels[:2]
         with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
-            check_networks(
-                real, self.generate(len(real), labels), partial(self.logits, labels=labels)
-            )
+            fake = self.generate(len(real), labels)
+            check_networks(real, fake, partial(self.logits, labels=labels))
         if self.compile_networks:
             self.generator.compile()
             self.discriminator.compile()
@@ -299,7 +294,7 @@ class AdversarialModule(GenerativeModule):
 
     def _finite_means(self) -> dict[str, float]:
         """Return what was recorded, or stop the training if a term was not finite."""
-        # A loss scale is lowered after an overflow and the step repeated: one is no failure.
+        # After an overflow the loss scale is lowered and the step left out: one is no failure.
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         return self._record.means(self.trainer.global_step, tolerate_some=scaled)
 

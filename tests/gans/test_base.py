@@ -316,7 +316,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
         enable_checkpointing=True,
         callbacks=[GANCheckpoint(tmp_path, every_n_train_steps=4)],
     )
-    with pytest.raises(FloatingPointError, match="got 'g_loss' = nan"):
+    with pytest.raises(FloatingPointError, match="got 'g_adversarial' = nan"):
         trainer.fit(model, points())
     kept = read_checkpoint(tmp_path / "last.ckpt")
     assert kept["global_step"] == 4

@@ -81,18 +81,22 @@ def test_message_says_what_may_help() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_earliest_of_several_is_named(order: int) -> None:
     values = {"late": [1.0, 1.0, 1.0, NAN], "first": [1.0, INF, NAN, NAN], "mid": [0.0, 0, NAN, 1]}
+    record = Record()
+    for i in range(4):
+        for name in list(values)[::order]:
+            record.add(name, torch.tensor(values[name][i]))
     with pytest.raises(FloatingPointError, match="got 'first' = inf within"):
-        recorded(**dict(list(values.items())[::order])).means(step=4)
+        record.means(step=4)
 
 
 def test_earliest_is_found_among_names_recorded_unequally_often() -> None:
-    """Two iterations with three updates: the discriminator fails in the first, so comes first."""
-    d_loss, g_loss = [1.0, 1.0, NAN, NAN, NAN, NAN], [1.0, NAN]
+    record = Record()
+    for value in (1.0, 1.0, NAN):  # the discriminator fails in its third update
+        record.add("d_loss", torch.tensor(value))
+    for name in ("g_loss", "g_norm"):
+        record.add(name, torch.tensor(NAN))
     with pytest.raises(FloatingPointError, match="got 'd_loss' = nan"):
-        recorded(g_loss=g_loss, d_loss=d_loss).means(step=2)
-    d_loss, g_loss = [1.0, 1.0, 1.0, NAN, NAN, NAN], [NAN, NAN]
-    with pytest.raises(FloatingPointError, match="got 'g_loss' = nan"):
-        recorded(g_loss=g_loss, d_loss=d_loss).means(step=2)
+        record.means(step=2)
 
 
 def test_tolerates_some() -> None:
