@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": set(),
     "layers": {"functional"},
     "networks": {"functional", "layers"},
-    "training": {"functional"},
+    "training": {"functional", "layers"},
     "gans": {"functional", "layers", "networks", "training"},
     "callbacks": {"functional", "training", "gans"},
     "commands": {"functional", "training", "gans", "callbacks", "data"},

@@ -39,13 +39,10 @@ def gradient_penalty(
 
     .. math::
         \mathbb{E}\big[(\lVert\nabla_{\hat x} D(\hat x)\rVert_2 - t)^2\big], \quad
-        \hat x = \epsilon x + (1 - \epsilon) G(z), \quad \epsilon \sim U[0, 1]
-
-    with one :math:`\epsilon` and one norm per sample.
+        \hat x = \epsilon x + (1 - \epsilon) G(z), \quad \epsilon \sim U[0, 1] \text{ per sample}
 
     Args:
-        discriminator: Maps samples to logits; sample i's logit must depend on sample i alone,
-            so no batch normalisation.
+        discriminator: Maps samples to logits; sample i's logit must depend on sample i alone.
         real: Real samples, (N, ...).
         fake: Generated samples of the same shape; no gradient flows into them.
         target: Slope that costs nothing. 1, as in the paper.
@@ -53,7 +50,7 @@ def gradient_penalty(
         generator: Source of the interpolation's random numbers; the global one by default.
 
     Returns:
-        Unweighted scalar in float32, not below 0. The paper weighs it with 10.
+        Unweighted scalar, not below 0. The paper weighs it with 10.
 
     Raises:
         ValueError: If ``real`` and ``fake`` differ in shape.
@@ -69,19 +66,14 @@ def gradient_penalty(
         https://arxiv.org/abs/1704.00028, eq. (3).
     """
     if real.shape != fake.shape:
-        raise ValueError(
-            "Expected 'real' and 'fake' to have the same shape, "
-            f"got {tuple(real.shape)} and {tuple(fake.shape)}."
-        )
+        shapes = f"{tuple(real.shape)} and {tuple(fake.shape)}"
+        raise ValueError(f"Expected 'real' and 'fake' to have the same shape, got {shapes}.")
     shape = (len(real), *(1,) * (real.dim() - 1))
     dtype = torch.promote_types(real.dtype, fake.dtype)
     epsilon = torch.rand(shape, device=real.device, generator=generator).to(dtype)
     between = torch.lerp(fake.to(dtype), real.to(dtype), epsilon)
-    excess = _slopes(discriminator, between).norm(dim=1) - target
-    if one_sided:
-        excess = excess.relu()
-    penalty: Tensor = excess.square().mean()
-    return penalty
+    excess = torch.linalg.vector_norm(_slopes(discriminator, between), dim=1) - target
+    return (excess.relu() if one_sided else excess).square().mean()
 
 
 def zero_centered_gradient_penalty(discriminator: Discriminator, samples: Tensor) -> Tensor:
@@ -94,7 +86,7 @@ def zero_centered_gradient_penalty(discriminator: Discriminator, samples: Tensor
         samples: Real or generated samples, (N, ...); no gradient flows into them.
 
     Returns:
-        Scalar in float32, not below 0, to be weighed with the paper's gamma.
+        Scalar, not below 0, to be weighed with the paper's gamma.
 
     Example:
         >>> import torch

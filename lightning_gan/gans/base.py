@@ -10,7 +10,7 @@ of processes and precision.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from operator import add
@@ -25,9 +25,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gan.gans.batch import Batch, unpack
-from lightning_gan.gans.generative import GenerativeModule, apply, evaluating
+from lightning_gan.gans.generative import GenerativeModule, apply, evaluating, frozen
+from lightning_gan.layers import mixing_layers
+from lightning_gan.networks import Discriminator
 from lightning_gan.training.checkpoint_io import refuse_nan
-from lightning_gan.training.distributed import average_gradients, broadcast_buffers
+from lightning_gan.training.distributed import (
+    average_gradients,
+    broadcast_buffers,
+    unsynchronized,
+)
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
 from lightning_gan.training.penalties import Penalties, Penalty
 from lightning_gan.training.preflight import check_batch, check_networks, check_trainer
@@ -82,13 +88,16 @@ class AdversarialModule(GenerativeModule):
         gradient_clip_val_d: float | None = None,
         compile_networks: bool = False,
     ) -> None:
+        super().__init__(generator, latent_dim)
         if n_critic < 1:
             raise ValueError(f"Expected 'n_critic' to be at least 1, got {n_critic}.")
-        super().__init__(generator, latent_dim)
         self.automatic_optimization = False
         self.discriminator = discriminator
         if self.num_classes is None:
             self.num_classes = getattr(discriminator, "num_classes", None)
+        # Only of our own networks it is known that samples do not meet elsewhere than in layers.
+        ours = isinstance(discriminator, Discriminator)
+        self._joint_pass = ours and not mixing_layers(discriminator)
         self.penalties = Penalties(penalties or (), discriminator)
         self.n_critic = n_critic
         self.compile_networks = compile_networks
@@ -142,7 +151,11 @@ class AdversarialModule(GenerativeModule):
         self, real: Tensor, fake: Tensor, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of real and generated samples, and record their means."""
-        real_logits, fake_logits = self.logits(real, labels), self.logits(fake, labels)
+        if self._joint_pass:
+            both = None if labels is None else torch.cat([labels, labels])
+            real_logits, fake_logits = self.logits(torch.cat([real, fake]), both).chunk(2)
+        else:
+            real_logits, fake_logits = self.logits(real, labels), self.logits(fake, labels)
         self.record("real_logits", real_logits.mean())
         self.record("fake_logits", fake_logits.mean())
         return real_logits, fake_logits
@@ -173,8 +186,8 @@ class AdversarialModule(GenerativeModule):
             update = self.trainer.global_step * self.n_critic + i
             self._update_discriminator(optimizer_d, part, update)
         self._update_generator(optimizer_g, parts[-1])
-        for scheduler in self._step_schedulers():
-            scheduler.step()
+        for config in self.trainer.lr_scheduler_configs:
+            cast(LRScheduler, config.scheduler).step()
         self.images_seen += len(batch.real) * self.trainer.world_size
         if self._reports:
             self._hand_over()
@@ -182,42 +195,30 @@ class AdversarialModule(GenerativeModule):
     def _update_discriminator(
         self, optimizer: LightningOptimizer, part: Batch, update: int
     ) -> None:
-        def terms() -> Terms:
-            with torch.no_grad():
-                fake = self.generate(len(part.real), part.labels)
-            terms = self.discriminator_loss(part.real, fake, part.labels)
-            with self._uncompiled():
-                logits = partial(self.logits, labels=part.labels)
-                terms.update(self.penalties(logits, part.real, fake, update))
-            return terms
-
+        with torch.no_grad():
+            fake = self.generate(len(part.real), part.labels)
+        terms = self.discriminator_loss(part.real, fake, part.labels)
+        with self._uncompiled():
+            logits = partial(self.logits, labels=part.labels)
+            terms.update(self.penalties(logits, part.real, fake, update))
         self._backward(optimizer, terms, "d")
         # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
         self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
 
     def _update_generator(self, optimizer: LightningOptimizer, part: Batch) -> None:
-        def terms() -> Terms:
+        with frozen(self.discriminator):
             fake = self.generate(len(part.real), part.labels)
-            return self.generator_loss(part.real, fake, part.labels)
-
-        self._backward(optimizer, terms, "g")
+            terms = self.generator_loss(part.real, fake, part.labels)
+            self._backward(optimizer, terms, "g")
         broadcast_buffers(self.generator, self.discriminator)
         optimizer.step()
 
-    def _backward(
-        self, optimizer: LightningOptimizer, terms_of: Callable[[], Terms], network: str
-    ) -> None:
+    def _backward(self, optimizer: LightningOptimizer, terms: Terms, network: str) -> None:
         """Leave the gradient of the sum of the terms, averaged over all ranks, on one network."""
-        try:
-            # Freezes the other network and keeps DDP from synchronising by itself.
-            with optimizer.toggle_model(sync_grad=False):
-                optimizer.zero_grad()
-                terms = terms_of()
-                loss = reduce(add, terms.values())
-                self.manual_backward(loss)
-        except BaseException:
-            self.untoggle_optimizer(optimizer)  # toggle_model leaves the other network frozen
-            raise
+        optimizer.zero_grad()
+        loss = reduce(add, terms.values())
+        with unsynchronized(self.trainer.strategy):
+            self.manual_backward(loss)
         average_gradients(_parameters(optimizer))
         for name, term in terms.items():
             self.record(f"{network}_{name}", term)
@@ -335,12 +336,6 @@ class AdversarialModule(GenerativeModule):
             return nullcontext()
         stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
         return stance
-
-    def _step_schedulers(self) -> list[LRScheduler]:
-        schedulers = self.lr_schedulers()
-        if schedulers is None:
-            return []
-        return schedulers if isinstance(schedulers, list) else [schedulers]
 
 
 def _parameters(optimizer: Optimizer | LightningOptimizer) -> list[nn.Parameter]:

@@ -212,6 +212,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Keep a network's weights out of what is differentiated for a while."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
 def _imported_subclass(path: str, base: type[Model]) -> type[Model]:
     """Return a class by its path without importing anything, which would run code."""
     module, _, name = path.rpartition(".")

@@ -7,10 +7,20 @@ synchronisation is off and the gradients of the updated network are averaged onc
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from torch import Tensor, nn
+
+
+def unsynchronized(strategy: Strategy) -> AbstractContextManager[None]:
+    """Return a context in which backward passes leave gradients to :func:`average_gradients`."""
+    if not isinstance(strategy, ParallelStrategy):
+        return nullcontext()
+    blocked: AbstractContextManager[None] = strategy.block_backward_sync()
+    return blocked
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

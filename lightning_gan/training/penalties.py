@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_gan.functional import gradient_penalty, zero_centered_gradient_penalty
+from lightning_gan.layers import mixing_layers
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -160,15 +160,11 @@ class Penalties(nn.ModuleList):
         for name, count in Counter(penalty.name for penalty in self._all()).items():
             if count > 1:
                 raise ValueError(f"Expected 'penalties' of different names, got '{name}' twice.")
-        mixed = [
-            f"{type(module).__name__} in '{layer}'"
-            for layer, module in discriminator.named_modules()
-            if isinstance(module, _BatchNorm)
-        ]
+        mixed = mixing_layers(discriminator)
         for penalty in self._all():
             if penalty.per_sample_gradient and mixed:
                 raise ValueError(
-                    "Expected a discriminator without batch normalisation under the penalty "
+                    "Expected a discriminator without mixing layers under the penalty "
                     f"'{penalty.name}', got {mixed[0]}: it mixes the samples of a batch, so that a "
                     "sample has no slope of its own. Use norm='layer', 'instance' or 'none'."
                 )

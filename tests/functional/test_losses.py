@@ -18,7 +18,7 @@ PAIR_LOSSES = [non_saturating_discriminator_loss, wasserstein_discriminator_loss
 FAKE_LOSSES = [non_saturating_generator_loss, wasserstein_generator_loss]
 
 
-def close(actual: Tensor, expected: Tensor | float) -> None:
+def assert_near(actual: Tensor, expected: Tensor | float) -> None:
     expected = torch.as_tensor(expected, dtype=actual.dtype)
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
 
@@ -37,14 +37,14 @@ def test_non_saturating_losses_are_cross_entropies(shape: tuple[int, ...]) -> No
     ones, zeros = torch.ones(shape), torch.zeros(shape)
     expected = binary_cross_entropy_with_logits(real, ones)
     expected = expected + binary_cross_entropy_with_logits(fake, zeros)
-    close(non_saturating_discriminator_loss(real, fake), expected)
-    close(non_saturating_generator_loss(fake), binary_cross_entropy_with_logits(fake, ones))
+    assert_near(non_saturating_discriminator_loss(real, fake), expected)
+    assert_near(non_saturating_generator_loss(fake), binary_cross_entropy_with_logits(fake, ones))
 
 
 def test_non_saturating_losses_where_nothing_is_known() -> None:
     zeros = torch.zeros(5)
-    close(non_saturating_discriminator_loss(zeros, zeros), math.log(4))
-    close(non_saturating_generator_loss(zeros), math.log(2))
+    assert_near(non_saturating_discriminator_loss(zeros, zeros), math.log(4))
+    assert_near(non_saturating_generator_loss(zeros), math.log(2))
 
 
 def test_optimal_discriminator_reaches_the_jensen_shannon_bound() -> None:
@@ -67,10 +67,10 @@ def test_optimal_discriminator_reaches_the_jensen_shannon_bound() -> None:
 def test_non_saturating_gradients() -> None:
     real, fake = leaf([-6.0, -0.5, 0.0, 2.0]), leaf([-6.0, 0.3, 0.0, 4.0])
     loss = non_saturating_discriminator_loss(real, fake)
-    close(gradient(loss, real), -(1 - real.sigmoid()) / 4)
-    close(gradient(loss, fake), fake.sigmoid() / 4)
+    assert_near(gradient(loss, real), -(1 - real.sigmoid()) / 4)
+    assert_near(gradient(loss, fake), fake.sigmoid() / 4)
     loss = non_saturating_generator_loss(fake)
-    close(gradient(loss, fake), -(1 - fake.sigmoid()) / 4)
+    assert_near(gradient(loss, fake), -(1 - fake.sigmoid()) / 4)
 
 
 def test_generator_learns_from_samples_that_are_rejected() -> None:
@@ -84,30 +84,30 @@ def test_generator_learns_from_samples_that_are_rejected() -> None:
 def test_extreme_logits() -> None:
     real, fake = leaf([1e4, -1e4]), leaf([1e4, -1e4])
     loss = non_saturating_discriminator_loss(real, fake)
-    close(loss, 1e4)
-    close(gradient(loss, real), torch.tensor([0.0, -0.5]))
-    close(gradient(loss, fake), torch.tensor([0.5, 0.0]))
+    assert_near(loss, 1e4)
+    assert_near(gradient(loss, real), torch.tensor([0.0, -0.5]))
+    assert_near(gradient(loss, fake), torch.tensor([0.5, 0.0]))
     loss = non_saturating_generator_loss(fake)
-    close(loss, 5e3)
-    close(gradient(loss, fake), torch.tensor([0.0, -0.5]))
+    assert_near(loss, 5e3)
+    assert_near(gradient(loss, fake), torch.tensor([0.0, -0.5]))
 
 
 def test_wasserstein_losses() -> None:
     real, fake = leaf([1.0, 2.0, 6.0]), leaf([-1.0, 4.0])
     loss = wasserstein_discriminator_loss(real, fake)
-    close(loss, 1.5 - 3)
-    close(gradient(loss, real), torch.full((3,), -1 / 3))
-    close(gradient(loss, fake), torch.full((2,), 1 / 2))
+    assert_near(loss, 1.5 - 3)
+    assert_near(gradient(loss, real), torch.full((3,), -1 / 3))
+    assert_near(gradient(loss, fake), torch.full((2,), 1 / 2))
     loss = wasserstein_generator_loss(fake)
-    close(loss, -1.5)
-    close(gradient(loss, fake), torch.full((2,), -1 / 2))
+    assert_near(loss, -1.5)
+    assert_near(gradient(loss, fake), torch.full((2,), -1 / 2))
 
 
 def test_wasserstein_discriminator_loss_is_antisymmetric_and_ignores_a_constant() -> None:
     real, fake = torch.randn(2, 9)
     loss = wasserstein_discriminator_loss(real, fake)
-    close(wasserstein_discriminator_loss(fake, real), -loss)
-    close(wasserstein_discriminator_loss(real + 3, fake + 3), loss)
+    assert_near(wasserstein_discriminator_loss(fake, real), -loss)
+    assert_near(wasserstein_discriminator_loss(real + 3, fake + 3), loss)
 
 
 @pytest.mark.parametrize("loss", PAIR_LOSSES)
@@ -118,8 +118,8 @@ def test_discriminator_losses_are_means(
     real, fake = torch.randn(2, *shape)
     value = loss(real, fake)
     assert value.shape == ()
-    close(loss(real.flatten().flip(0), fake.flatten()), value)
-    close(loss(real.repeat(2, *(1,) * (len(shape) - 1)), fake), value)
+    assert_near(loss(real.flatten().flip(0), fake.flatten()), value)
+    assert_near(loss(real.repeat(2, *(1,) * (len(shape) - 1)), fake), value)
 
 
 @pytest.mark.parametrize("loss", FAKE_LOSSES)
@@ -130,7 +130,7 @@ def test_generator_losses_are_means(
     fake = torch.randn(shape)
     value = loss(fake)
     assert value.shape == ()
-    close(loss(fake.flatten().flip(0).repeat(2)), value)
+    assert_near(loss(fake.flatten().flip(0).repeat(2)), value)
 
 
 @pytest.mark.parametrize("loss", PAIR_LOSSES)

@@ -14,7 +14,7 @@ PENALTIES: dict[str, Callable[[Critic, Tensor], Tensor]] = {
 }
 
 
-def close(actual: Tensor, expected: Tensor | float, tolerance: float = 1e-5) -> None:
+def assert_near(actual: Tensor, expected: Tensor | float, tolerance: float = 1e-5) -> None:
     expected = torch.as_tensor(expected, dtype=actual.dtype)
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
@@ -38,17 +38,17 @@ def convolutional() -> nn.Sequential:
 def test_gradient_penalty_of_a_linear_critic(target: float) -> None:
     critic, w = linear(3.0, -4.0, 12.0)
     value = gradient_penalty(critic, torch.randn(6, 3), torch.randn(6, 3), target=target)
-    close(value, (13 - target) ** 2)
-    close(gradient(value, w), 2 * (13 - target) * w.detach() / 13)
+    assert_near(value, (13 - target) ** 2)
+    assert_near(gradient(value, w), 2 * (13 - target) * w.detach() / 13)
 
 
 @pytest.mark.parametrize(("weights", "expected"), [((0.3, 0.4), 0.0), ((3.0, 4.0), 16.0)])
 def test_one_sided(weights: tuple[float, float], expected: float) -> None:
     critic, w = linear(*weights)
     value = gradient_penalty(critic, torch.randn(4, 2), torch.randn(4, 2), one_sided=True)
-    close(value, expected)
+    assert_near(value, expected)
     norm = math.hypot(*weights)
-    close(gradient(value, w), 2 * max(norm - 1, 0) * w.detach() / norm)
+    assert_near(gradient(value, w), 2 * max(norm - 1, 0) * w.detach() / norm)
 
 
 def test_gradient_penalty_interpolates_with_one_epsilon_per_sample() -> None:
@@ -64,12 +64,12 @@ def test_gradient_penalty_interpolates_with_one_epsilon_per_sample() -> None:
     (points,) = seen
     epsilon = (points - fake) / (real - fake)
     per_sample = epsilon.flatten(1).median(dim=1).values
-    close(points, fake + per_sample.view(-1, 1, 1, 1) * (real - fake))
+    assert_near(points, fake + per_sample.view(-1, 1, 1, 1) * (real - fake))
     assert per_sample.min() >= 0
     assert per_sample.max() <= 1
     assert len(per_sample.round(decimals=3).unique()) > 50
     assert per_sample.std() == pytest.approx(12**-0.5, abs=0.06)  # of U[0, 1]
-    close(value, (points.flatten(1).norm(dim=1) - 1).square().mean())
+    assert_near(value, (points.flatten(1).norm(dim=1) - 1).square().mean())
 
 
 def test_gradient_penalty_follows_the_given_generator() -> None:
@@ -79,7 +79,7 @@ def test_gradient_penalty_follows_the_given_generator() -> None:
         return gradient_penalty(lambda x: x.pow(3).sum(1), real, fake, generator=numbers)
 
     real, fake = torch.randn(2, 5, 2)
-    close(value(1, 0), value(1, 1), 0)
+    assert_near(value(1, 0), value(1, 1), 0)
     assert value(2, 0) != value(1, 0)
 
 
@@ -89,7 +89,7 @@ def test_gradient_penalty_follows_the_global_generator() -> None:
         return gradient_penalty(lambda x: x.pow(3).sum(1), real, fake)
 
     real, fake = torch.randn(2, 5, 2)
-    close(value(1), value(1), 0)
+    assert_near(value(1), value(1), 0)
     assert value(2) != value(1)
 
 
@@ -103,8 +103,8 @@ def test_gradient_penalty_refuses_different_shapes() -> None:
 def test_zero_centered_of_a_linear_critic() -> None:
     critic, w = linear(3.0, -4.0, 12.0)
     value = zero_centered_gradient_penalty(critic, torch.randn(6, 3))
-    close(value, 169 / 2)
-    close(gradient(value, w), w.detach())
+    assert_near(value, 169 / 2)
+    assert_near(gradient(value, w), w.detach())
 
 
 def test_zero_centered_of_a_quadratic_critic() -> None:
@@ -114,8 +114,8 @@ def test_zero_centered_of_a_quadratic_critic() -> None:
     x = torch.randn(7, 3)
     value = zero_centered_gradient_penalty(lambda x: ((x @ a) * x).sum(1) / 2, x)
     outer = x.T @ x / len(x)
-    close(value, (x @ a).square().sum(1).mean() / 2)
-    close(gradient(value, a), ((a @ outer) + (outer @ a)).detach() / 2)
+    assert_near(value, (x @ a).square().sum(1).mean() / 2)
+    assert_near(gradient(value, a), ((a @ outer) + (outer @ a)).detach() / 2)
 
 
 def test_penalties_are_means_over_samples_of_different_slopes() -> None:
@@ -125,8 +125,8 @@ def test_penalties_are_means_over_samples_of_different_slopes() -> None:
         return x[:, 0] * x[:, 1]
 
     x = torch.stack([slopes, torch.zeros(5)], dim=1)  # |(x_1, x_0)| is the sample's slope
-    close(gradient_penalty(critic, x, x), (1 + 0.25 + 0 + 1 + 81) / 5)
-    close(zero_centered_gradient_penalty(critic, x), (0 + 0.25 + 1 + 4 + 100) / 5 / 2)
+    assert_near(gradient_penalty(critic, x, x), (1 + 0.25 + 0 + 1 + 81) / 5)
+    assert_near(zero_centered_gradient_penalty(critic, x), (0 + 0.25 + 1 + 4 + 100) / 5 / 2)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -140,7 +140,7 @@ def test_penalties_equal_a_loop_over_samples(name: str) -> None:
         expected.append((norm - 1) ** 2 if name == "gradient_penalty" else norm**2 / 2)
     loop = torch.stack(expected).mean()
     value = PENALTIES[name](critic, x)
-    close(value, loop)
+    assert_near(value, loop)
     weights = list(critic.parameters())
     for actual, reference in zip(
         torch.autograd.grad(value, weights, allow_unused=True),
@@ -149,7 +149,7 @@ def test_penalties_equal_a_loop_over_samples(name: str) -> None:
     ):
         assert (actual is None) == (reference is None)
         if actual is not None:
-            close(actual, reference)
+            assert_near(actual, reference)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -163,7 +163,7 @@ def test_any_shape_of_logits(name: str, shape: tuple[int, ...]) -> None:
     def patches(x: Tensor) -> Tensor:
         return critic(x).view(5, *(1,) * (len(shape) - 1)).expand(shape)
 
-    close(PENALTIES[name](patches, torch.randn(5, 2)), expected)
+    assert_near(PENALTIES[name](patches, torch.randn(5, 2)), expected)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -176,8 +176,8 @@ def test_float32_inside_autocast(name: str, dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype):
         value = PENALTIES[name](critic, x)
     assert value.dtype == torch.float32
-    close(value, expected, 1e-6)
-    close(gradient(value, weight), expected_gradient, 1e-6)
+    assert_near(value, expected, 1e-6)
+    assert_near(gradient(value, weight), expected_gradient, 1e-6)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -199,7 +199,7 @@ def test_value_inside_no_grad(name: str) -> None:
     critic, _ = linear(3.0, 4.0)
     with torch.no_grad():
         value = PENALTIES[name](critic, torch.randn(4, 2))
-    close(value, 16.0 if name == "gradient_penalty" else 12.5)
+    assert_near(value, 16.0 if name == "gradient_penalty" else 12.5)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -217,7 +217,7 @@ def test_is_never_negative_and_does_not_depend_on_the_order(name: str) -> None:
     critic, x = convolutional(), torch.randn(5, 1, 8, 8)
     value = PENALTIES[name](critic, x)
     assert value >= 0
-    close(PENALTIES[name](critic, x.flip(0)), value)
+    assert_near(PENALTIES[name](critic, x.flip(0)), value)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -227,4 +227,4 @@ def test_moves_a_critic_towards_its_target(name: str) -> None:
         by_w = gradient(PENALTIES[name](critic, torch.randn(4, 2)), w)
         with torch.no_grad():
             w -= 0.2 * by_w
-    close(w.norm().detach(), 1.0 if name == "gradient_penalty" else 0.0, 1e-3)
+    assert_near(w.norm().detach(), 1.0 if name == "gradient_penalty" else 0.0, 1e-3)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightning_gan import WGANGP
-from tests.gans.test_resume import _compare, _run
+from tests.gans.test_resume import assert_same_run, train
 
 KILLS = 20
 
@@ -25,7 +25,7 @@ def _train(folder: Path, rank: int, world_size: int, port: int, kept: str | None
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
         )  # fmt: skip
         options = {"strategy": "ddp", "devices": world_size}
-    _run(folder, WGANGP, ckpt_path=None if kept is None else folder / kept, **options)
+    train(folder, WGANGP, ckpt_path=None if kept is None else folder / kept, **options)
 
 
 def _start(folder: Path, world_size: int) -> list[Any]:
@@ -67,9 +67,9 @@ def test_killed_run_ends_in_the_same_bits(world_size: int, tmp_path: Path) -> No
         if alive:
             killed += 1
         else:  # it reached its end: compare, and begin another one
-            _compare(folder, reference)
+            assert_same_run(folder, reference)
             folder = tmp_path / f"killed_{killed}"
     for process in _start(folder, world_size):
         process.join()
         assert process.exitcode == 0
-    _compare(folder, reference)
+    assert_same_run(folder, reference)

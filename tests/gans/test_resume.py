@@ -36,7 +36,7 @@ def _model(variant: type[AdversarialModule]) -> AdversarialModule:
     return variant(**networks, n_critic=2, lr_scheduler_d=_decay)
 
 
-def _run(
+def train(
     folder: Path,
     variant: type[AdversarialModule],
     workers: int = 0,
@@ -79,7 +79,7 @@ def _assert_same(actual: Any, expected: Any, place: str = "") -> None:
         assert actual == expected, place
 
 
-def _compare(folder: Path, reference: Path) -> None:
+def assert_same_run(folder: Path, reference: Path) -> None:
     actual, expected = (read_checkpoint(path / "last.ckpt") for path in (folder, reference))
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "lightning_gan"):
         _assert_same(actual[part], expected[part], part)
@@ -92,24 +92,24 @@ def test_resume_is_exact(
     variant: type[AdversarialModule], step: int, tmp_path: Path, tmp_path_factory: Any
 ) -> None:
     reference = _reference(variant, tmp_path_factory)
-    _run(tmp_path, variant, ckpt_path=reference / f"step_{step:08d}.ckpt")
-    _compare(tmp_path, reference)
+    train(tmp_path, variant, ckpt_path=reference / f"step_{step:08d}.ckpt")
+    assert_same_run(tmp_path, reference)
 
 
 def test_resume_with_workers_is_exact(tmp_path: Path, tmp_path_factory: Any) -> None:
     reference = _reference(WGANGP, tmp_path_factory)
     for step in (EPOCH + 1, 2 * EPOCH):
         folder = tmp_path / str(step)
-        _run(folder, WGANGP, workers=2, ckpt_path=reference / f"step_{step:08d}.ckpt")
-        _compare(folder, reference)
+        train(folder, WGANGP, workers=2, ckpt_path=reference / f"step_{step:08d}.ckpt")
+        assert_same_run(folder, reference)
 
 
 @pytest.mark.parametrize("step", [EPOCH, EPOCH + 2])
 def test_finished_run_can_be_prolonged(step: int, tmp_path: Path, tmp_path_factory: Any) -> None:
     reference = _reference(WGANGP, tmp_path_factory)
-    _run(tmp_path / "short", WGANGP, max_steps=step)
-    _run(tmp_path / "long", WGANGP, ckpt_path=tmp_path / "short" / "last.ckpt")
-    _compare(tmp_path / "long", reference)
+    train(tmp_path / "short", WGANGP, max_steps=step)
+    train(tmp_path / "long", WGANGP, ckpt_path=tmp_path / "short" / "last.ckpt")
+    assert_same_run(tmp_path / "long", reference)
 
 
 _references: dict[str, Path] = {}
@@ -118,14 +118,14 @@ _references: dict[str, Path] = {}
 def _reference(variant: type[AdversarialModule], factory: Any) -> Path:
     if variant.__name__ not in _references:
         folder = factory.mktemp(variant.__name__)
-        _run(folder, variant)
+        train(folder, variant)
         _references[variant.__name__] = folder
     return _references[variant.__name__]
 
 
 def _run_rank(rank: int, folder: Path, step: int | None, reference: Path | None) -> None:
     ckpt_path = None if reference is None else reference / f"step_{step:08d}.ckpt"
-    _run(folder, WGANGP, ckpt_path=ckpt_path, strategy="ddp", devices=2)
+    train(folder, WGANGP, ckpt_path=ckpt_path, strategy="ddp", devices=2)
 
 
 @pytest.mark.parametrize("step", [2, EPOCH, EPOCH + 3])
@@ -137,4 +137,4 @@ def test_resume_on_two_ranks_is_exact(
         ranks.run(_run_rank, _references["two ranks"], None, None)
     reference = _references["two ranks"]
     ranks.run(_run_rank, tmp_path, step, reference)
-    _compare(tmp_path, reference)
+    assert_same_run(tmp_path, reference)

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d, batch_norm, conv2d, interpolate
 from lightning_gan.layers import DownBlock, UpBlock
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
+def assert_near(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -46,7 +46,7 @@ def test_down_block(
     y = block(x)
     scale = 2 if downsample else 1
     assert y.shape == (2, channels[1], size[0] // scale, size[1] // scale)
-    close(y, down_reference(block, x, downsample, first))
+    assert_near(y, down_reference(block, x, downsample, first))
     learned = downsample or channels[0] != channels[1]
     assert (convolutions(block)[1] is not None) == learned
 
@@ -80,7 +80,7 @@ def test_down_block_normalizes_in_front_of_each_activation(
 
 def test_down_block_without_norm_treats_every_sample_by_itself() -> None:
     block, x = DownBlock(3, 5), torch.randn(4, 3, 8, 8)
-    close(block(x), torch.cat([block(sample[None]) for sample in x]))
+    assert_near(block(x), torch.cat([block(sample[None]) for sample in x]))
 
 
 def test_blocks_leave_their_input_alone() -> None:
@@ -110,4 +110,4 @@ def test_up_block(channels: tuple[int, int], size: tuple[int, int]) -> None:
 
     hidden = apply(one, doubled(normalized(x).relu()))
     hidden = apply(two, normalized(hidden).relu())
-    close(y, hidden + apply(shortcut, doubled(x)))
+    assert_near(y, hidden + apply(shortcut, doubled(x)))

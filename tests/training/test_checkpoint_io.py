@@ -53,7 +53,7 @@ def weight(content: dict[str, Any]) -> Tensor:
     return tensor
 
 
-def exact(actual: Tensor, expected: Tensor) -> None:
+def assert_exact(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
@@ -91,7 +91,7 @@ def test_round_trip_equals_the_original(path: Path) -> None:
         DurableCheckpointIO().load_checkpoint(f"file://{path}", map_location="cpu"),
         read_checkpoint(path),
     ):
-        exact(weight(loaded), weight(checkpoint()))
+        assert_exact(weight(loaded), weight(checkpoint()))
         assert loaded["global_step"] == 3
         assert loaded.keys() == checkpoint().keys()
 
@@ -105,7 +105,7 @@ def test_every_other_loader_reads_the_file(path: Path) -> None:
         torch.load(io.BytesIO(path.read_bytes())),
         lightning_load(path),
     ):
-        exact(weight(loaded), weight(checkpoint()))
+        assert_exact(weight(loaded), weight(checkpoint()))
 
 
 def test_zip_tools_read_the_file(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_bare_state_dict_of_a_launcher_round_trips(tmp_path: Path) -> None:
     # Lightning's spawning launchers send the weights home like this.
     path = tmp_path / ".temp.ckpt"
     DurableCheckpointIO().save_checkpoint({"weight": torch.ones(2)}, path)
-    exact(DurableCheckpointIO().load_checkpoint(path)["weight"], torch.ones(2))
+    assert_exact(DurableCheckpointIO().load_checkpoint(path)["weight"], torch.ones(2))
     with pytest.raises(CheckpointError, match="lacks 'state_dict'"):
         read_checkpoint(path)
 
@@ -144,7 +144,7 @@ def test_bare_state_dict_of_a_launcher_round_trips(tmp_path: Path) -> None:
 def test_remote_addresses_use_the_parent() -> None:
     plugin = DurableCheckpointIO()
     plugin.save_checkpoint(checkpoint(), "memory://run/last.ckpt")
-    exact(weight(plugin.load_checkpoint("memory://run/last.ckpt")), weight(checkpoint()))
+    assert_exact(weight(plugin.load_checkpoint("memory://run/last.ckpt")), weight(checkpoint()))
 
 
 # Arguments
@@ -246,7 +246,7 @@ def test_file_without_digest_is_read_with_one_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="carries no digest") as warned:
         loaded = DurableCheckpointIO().load_checkpoint(tmp_path / "other.ckpt")
     assert len(warned) == 1
-    exact(weight(loaded), weight(checkpoint()))
+    assert_exact(weight(loaded), weight(checkpoint()))
 
 
 @pytest.mark.filterwarnings("ignore:.*carries no digest")  # its own test is above
@@ -432,7 +432,7 @@ class FullDisk(io.BytesIO):
         return super().write(data)
 
 
-def expect_unchanged(path: Path, reason: str) -> None:
+def assert_unchanged(path: Path, reason: str) -> None:
     before = path.read_bytes()
     with pytest.raises(OSError, match=reason) as caught:
         save(path, 4)
@@ -444,14 +444,14 @@ def expect_unchanged(path: Path, reason: str) -> None:
 
 def test_failed_fsync_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", no_space)
-    expect_unchanged(path, "No space left on device")
+    assert_unchanged(path, "No space left on device")
 
 
 def test_failed_write_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = torch.save
     # torch answers a failed write with a RuntimeError about positions.
     monkeypatch.setattr(torch, "save", lambda content, _: write(content, FullDisk()))
-    expect_unchanged(path, "No space left on device")
+    assert_unchanged(path, "No space left on device")
 
 
 def test_error_being_handled_is_not_blamed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,7 +471,7 @@ def test_refused_rename_keeps_the_old_file(path: Path, monkeypatch: pytest.Monke
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(Path, "replace", refuse)
-    expect_unchanged(path, "Operation not permitted")
+    assert_unchanged(path, "Operation not permitted")
 
 
 def test_interrupt_leaves_no_temporary_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,7 +521,7 @@ def test_errors_of_pickling_are_not_dressed_up(path: Path) -> None:
 def test_read_only_folder_keeps_the_old_file(path: Path) -> None:
     path.parent.chmod(0o500)
     try:
-        expect_unchanged(path, "Permission denied")
+        assert_unchanged(path, "Permission denied")
     finally:
         path.parent.chmod(0o700)
 
@@ -604,7 +604,9 @@ def test_file_survives_killed_savers(path: Path, savers: subprocess.Popen[str]) 
         assert savers.stdout.readline() == "gone\n"
         assert verify_checkpoint(path)
         loaded = torch.load(path)
-        exact(loaded["state_dict"]["w"], torch.full((5_000_000,), float(loaded["global_step"] % 2)))
+        assert_exact(
+            loaded["state_dict"]["w"], torch.full((5_000_000,), float(loaded["global_step"] % 2))
+        )
         leftovers += len(names(path.parent)) - 1
     assert leftovers > 0  # some were hit while they wrote
     save(path)
@@ -660,7 +662,7 @@ def test_trainer_resumes_from_the_stand_in(tmp_path: Path) -> None:
     assert resumed.global_step == 2
     assert model.batches == 2
     assert read_checkpoint(tmp_path / "step=2.ckpt")["global_step"] == 2
-    exact(
+    assert_exact(
         Counting.load_from_checkpoint(tmp_path / "step=2.ckpt").layer.weight.detach(),
         model.layer.weight.detach(),
     )

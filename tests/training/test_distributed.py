@@ -9,7 +9,7 @@ from tests.ranks import Ranks
 Gradients = list[Tensor | None]
 
 
-def exact(actual: Any, expected: Any) -> None:
+def assert_exact(actual: Any, expected: Any) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
 
 
@@ -34,7 +34,7 @@ def run(ranks: Ranks, first: Gradients, second: Gradients, shapes: list[Any]) ->
     for one, other in zip(*results, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
-            exact(one, other)
+            assert_exact(one, other)
     return results[0]
 
 
@@ -52,7 +52,7 @@ def test_gradient_on_one_rank_counts_zero_on_the_other(ranks: Ranks) -> None:
     first: Gradients = [torch.tensor([2.0, 4.0]), None, torch.tensor([1.0, 1.0])]
     second: Gradients = [None, torch.tensor([-6.0, 8.0]), torch.tensor([3.0, 5.0])]
     expected = [torch.tensor(v) for v in ([1.0, 2.0], [-3.0, 4.0], [2.0, 3.0])]
-    exact(run(ranks, first, second, shapes), expected)
+    assert_exact(run(ranks, first, second, shapes), expected)
 
 
 def test_gradient_on_no_rank_stays_none(ranks: Ranks) -> None:
@@ -61,13 +61,13 @@ def test_gradient_on_no_rank_stays_none(ranks: Ranks) -> None:
     second: Gradients = [None, torch.tensor([4.0, 0.0]), torch.tensor([2.0, 2.0])]
     results = run(ranks, first, second, shapes)
     assert results[0] is None
-    exact(results[1:], [torch.tensor([3.0, 2.0]), torch.tensor([1.0, 1.0])])
+    assert_exact(results[1:], [torch.tensor([3.0, 2.0]), torch.tensor([1.0, 1.0])])
     assert run(ranks, [None], [None], shapes[:1]) == [None]
 
 
 def test_gradient_of_zeros_is_not_taken_for_none(ranks: Ranks) -> None:
     shapes = [((2,), torch.float32)]
-    exact(run(ranks, [torch.zeros(2)], [None], shapes), [torch.zeros(2)])
+    assert_exact(run(ranks, [torch.zeros(2)], [None], shapes), [torch.zeros(2)])
 
 
 def test_gradients_of_several_types(ranks: Ranks) -> None:
@@ -86,13 +86,13 @@ def test_gradients_of_several_types(ranks: Ranks) -> None:
     results = run(ranks, first, second, shapes)
     assert results.pop(3) is None
     expected.pop(3)
-    exact(results, expected)
+    assert_exact(results, expected)
 
 
 def test_nan_of_one_rank_reaches_all(ranks: Ranks) -> None:
     shapes = [((2,), torch.float32)]
     (result,) = run(ranks, [torch.tensor([float("nan"), 1.0])], [torch.ones(2)], shapes)
-    exact(result, torch.tensor([float("nan"), 1.0]))
+    assert_exact(result, torch.tensor([float("nan"), 1.0]))
 
 
 def _average_awkward_gradients(rank: int) -> tuple[list[Tensor], bool, bool]:
@@ -114,8 +114,8 @@ def _average_awkward_gradients(rank: int) -> tuple[list[Tensor], bool, bool]:
 
 def test_gradients_stay_in_place_and_frozen_ones_as_they_are(ranks: Ranks) -> None:
     for rank, (gradients, in_place, strides) in enumerate(ranks.run(_average_awkward_gradients)):
-        exact(gradients[0], torch.arange(24.0).view(2, 3, 2, 2) * 1.5)
-        exact(gradients[1], torch.full((2,), float(rank)))
+        assert_exact(gradients[0], torch.arange(24.0).view(2, 3, 2, 2) * 1.5)
+        assert_exact(gradients[1], torch.full((2,), float(rank)))
         assert in_place
         assert strides
 
@@ -133,7 +133,7 @@ def _optimize(rank: int) -> Tensor:
 
 def test_optimizer_skips_what_no_rank_uses(ranks: Ranks) -> None:
     for weights in ranks.run(_optimize):
-        exact(weights, torch.tensor([0.0, 0.0, 1.0, 1.0]))
+        assert_exact(weights, torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
 class _Buffered(nn.Module):
@@ -170,8 +170,8 @@ def test_buffers_become_those_of_rank_zero(ranks: Ranks) -> None:
     expected[1](torch.randn(4, 2))
     buffers = [b for network in expected for b in network.buffers()]
     for rank, (actual, weight) in enumerate(ranks.run(_broadcast)):
-        exact(actual, buffers)
-        exact(weight, torch.full((2,), float(rank)))  # no buffer
+        assert_exact(actual, buffers)
+        assert_exact(weight, torch.full((2,), float(rank)))  # no buffer
 
 
 def _broadcast_nothing(rank: int) -> bool:
@@ -193,22 +193,22 @@ def _average(rank: int) -> tuple[Tensor, Tensor]:
 
 def test_average(ranks: Ranks) -> None:
     (first, kept), (second, other) = ranks.run(_average)
-    exact([first, second], [torch.tensor([2.0, 6.0])] * 2)
-    exact([kept, other], [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 10.0])])
+    assert_exact([first, second], [torch.tensor([2.0, 6.0])] * 2)
+    assert_exact([kept, other], [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 10.0])])
 
 
 def test_single_process_changes_nothing() -> None:
     with_gradient, without = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     with_gradient.grad = torch.tensor([1.0, 2.0])
     average_gradients([with_gradient, without])
-    exact(with_gradient.grad, torch.tensor([1.0, 2.0]))
+    assert_exact(with_gradient.grad, torch.tensor([1.0, 2.0]))
     assert without.grad is None
 
     norm = nn.BatchNorm1d(2)
     norm(torch.randn(4, 2))
     before = [b.clone() for b in norm.buffers()]
     broadcast_buffers(norm)
-    exact(list(norm.buffers()), before)
+    assert_exact(list(norm.buffers()), before)
 
     values = torch.randn(3)
-    exact(average(values), values)
+    assert_exact(average(values), values)

@@ -30,7 +30,7 @@ def train(optimizer: Adam, steps: range) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in parameters]
 
 
-def equal(actual: list[Tensor], expected: list[Tensor]) -> None:
+def assert_equal(actual: list[Tensor], expected: list[Tensor]) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
@@ -42,7 +42,7 @@ def test_equals_adam_bit_for_bit(options: dict[str, Any], fused: bool) -> None:
     settings = {"lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0} | options
     betas = (settings.pop("beta1"), settings.pop("beta2"))
     reference = Adam(weights(), betas=betas, fused=fused, **settings)
-    equal(
+    assert_equal(
         train(GANAdam(weights(), fused=fused, **options), range(5)),
         train(reference, range(5)),
     )
@@ -66,7 +66,7 @@ def test_betas_may_be_integers_as_yaml_writes_them() -> None:
     optimizer = GANAdam(weights(), beta1=integer)
     assert optimizer.defaults["betas"] == (0.0, 0.999)
     assert all(type(beta) is float for beta in optimizer.defaults["betas"])
-    equal(train(optimizer, range(3)), train(GANAdam(weights(), beta1=0.0), range(3)))
+    assert_equal(train(optimizer, range(3)), train(GANAdam(weights(), beta1=0.0), range(3)))
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1.0])
@@ -92,7 +92,7 @@ def test_state_dict_round_trip_goes_on_as_if_uninterrupted() -> None:
     second = GANAdam([nn.Parameter(weight) for weight in train(first, range(3))])
     second.load_state_dict(first.state_dict())
     assert unscales_outside(second)
-    equal(train(second, range(3, 6)), expected)
+    assert_equal(train(second, range(3, 6)), expected)
 
 
 def test_state_loads_from_plain_adam_and_back() -> None:
@@ -104,8 +104,8 @@ def test_state_loads_from_plain_adam_and_back() -> None:
     again = Adam([nn.Parameter(w.clone()) for w in middle], fused=True)
     again.load_state_dict(copy.deepcopy(ours.state_dict()))
     expected = train(plain, range(3, 6))
-    equal(train(again, range(3, 6)), expected)
-    equal(train(ours, range(3, 6)), expected)
+    assert_equal(train(again, range(3, 6)), expected)
+    assert_equal(train(ours, range(3, 6)), expected)
 
 
 @pytest.mark.parametrize("way", ["new", "deepcopy", "pickle"])

@@ -20,7 +20,7 @@ def linear(x: Tensor) -> Tensor:
     return x @ torch.tensor([3.0, 4.0])
 
 
-def close(actual: Tensor, expected: float) -> None:
+def assert_near(actual: Tensor, expected: float) -> None:
     torch.testing.assert_close(actual, torch.tensor(expected), rtol=1e-5, atol=1e-5)
 
 
@@ -36,18 +36,18 @@ class BatchVariance(Penalty):
 
 
 def test_gradient_penalty() -> None:
-    close(GradientPenalty()(linear, REAL, FAKE), 10 * 16.0)
-    close(GradientPenalty(weight=0.1)(linear, REAL, FAKE), 0.1 * 16)
-    close(GradientPenalty(target=7)(linear, REAL, FAKE), 10 * 4.0)
-    close(GradientPenalty(target=7, one_sided=True)(linear, REAL, FAKE), 0.0)
-    close(GradientPenalty()(critic, REAL, REAL), 10 * (8**0.5 - 1) ** 2)
+    assert_near(GradientPenalty()(linear, REAL, FAKE), 10 * 16.0)
+    assert_near(GradientPenalty(weight=0.1)(linear, REAL, FAKE), 0.1 * 16)
+    assert_near(GradientPenalty(target=7)(linear, REAL, FAKE), 10 * 4.0)
+    assert_near(GradientPenalty(target=7, one_sided=True)(linear, REAL, FAKE), 0.0)
+    assert_near(GradientPenalty()(critic, REAL, REAL), 10 * (8**0.5 - 1) ** 2)
 
 
 def test_r1_looks_at_real_samples_and_r2_at_fake_ones() -> None:
-    close(R1()(critic, REAL, FAKE), 10 / 2 * 8.0)
-    close(R2()(critic, REAL, FAKE), 10 / 2 * 18.0)
-    close(R1(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
-    close(R2(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
+    assert_near(R1()(critic, REAL, FAKE), 10 / 2 * 8.0)
+    assert_near(R2()(critic, REAL, FAKE), 10 / 2 * 18.0)
+    assert_near(R1(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
+    assert_near(R2(weight=0.3)(linear, REAL, FAKE), 0.3 / 2 * 25)
 
 
 def test_names() -> None:
@@ -60,8 +60,8 @@ def test_lazy_penalty_keeps_its_mean_strength(kind: Any, interval: int) -> None:
     lazy, eager = kind(interval=interval), kind()
     assert [i for i in range(11) if lazy.due(i)] == list(range(0, 11, interval))
     terms = [lazy(linear, REAL, FAKE) for i in range(10) if lazy.due(i)]
-    close(torch.stack(terms).sum() / 10, eager(linear, REAL, FAKE).item())
-    close(terms[0], interval * eager(linear, REAL, FAKE).item())
+    assert_near(torch.stack(terms).sum() / 10, eager(linear, REAL, FAKE).item())
+    assert_near(terms[0], interval * eager(linear, REAL, FAKE).item())
 
 
 @pytest.mark.parametrize("kind", [GradientPenalty, R1, R2])
@@ -91,8 +91,8 @@ def test_all_terms_that_are_due_by_name() -> None:
     assert names[0] == ["r1", "r2", "gradient_penalty"]
     assert names[1:] == [["gradient_penalty"], ["r1", "gradient_penalty"], ["r2", names[1][0]]]
     terms = penalties(critic, REAL, FAKE, 0)
-    close(terms["r1"], 2 * 10 / 2 * 8.0)
-    close(terms["r2"], 3 * 10 / 2 * 18.0)
+    assert_near(terms["r1"], 2 * 10 / 2 * 8.0)
+    assert_near(terms["r2"], 3 * 10 / 2 * 18.0)
 
 
 def test_no_penalties() -> None:

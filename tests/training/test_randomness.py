@@ -19,7 +19,7 @@ def drawn(*place: int) -> Tensor:
     return torch.cat([torch.randn(50), torch.rand(50)])
 
 
-def equal(actual: Tensor, expected: Tensor) -> None:
+def assert_equal(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
@@ -32,14 +32,14 @@ def strategy(broadcast: Any = None) -> Strategy:
 
 
 def test_same_place_same_numbers() -> None:
-    equal(drawn(3, 14, 1), drawn(3, 14, 1))
+    assert_equal(drawn(3, 14, 1), drawn(3, 14, 1))
 
 
 def test_numbers_do_not_depend_on_what_was_drawn_before() -> None:
     expected = drawn(3, 14, 1)
     torch.manual_seed(99)
     torch.randn(17)
-    equal(drawn(3, 14, 1), expected)
+    assert_equal(drawn(3, 14, 1), expected)
 
 
 @pytest.mark.parametrize("place", [(4, 14, 1), (3, 15, 1), (3, 14, 0), (3, 141), (3, 1, 41)])
@@ -97,7 +97,7 @@ def test_run_seed_does_not_consume_random_numbers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("PL_GLOBAL_SEED")
     before = torch.get_rng_state()
     run_seed(strategy())
-    equal(torch.get_rng_state(), before)
+    assert_equal(torch.get_rng_state(), before)
 
 
 def test_run_seed_of_all_ranks_is_that_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,28 @@
+"""Which layers look across the samples of a batch."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def mixing_layers(network: nn.Module) -> list[str]:
+    """Describe the layers through which one sample's output depends on the others of its batch.
+
+    Under these a sample has no slope of its own, so that gradient penalties are meaningless, and
+    real and generated samples must not share a batch. A layer of such a kind that is not batch
+    normalisation says so by an attribute ``mixes_samples = True``.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        Kind and name of each, empty if the samples are independent.
+
+    Example:
+        >>> mixing_layers(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)))
+        ["BatchNorm1d in '1'"]
+    """
+    return [
+        f"{type(module).__name__} in '{name}'"
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) or getattr(module, "mixes_samples", False)
+    ]
