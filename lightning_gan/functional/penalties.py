@@ -73,7 +73,8 @@ def gradient_penalty(
     epsilon = torch.rand(shape, device=real.device, generator=generator).to(dtype)
     between = torch.lerp(fake.to(dtype), real.to(dtype), epsilon)
     excess = torch.linalg.vector_norm(_slopes(discriminator, between), dim=1) - target
-    return (excess.relu() if one_sided else excess).square().mean()
+    penalty: Tensor = (excess.relu() if one_sided else excess).square().mean()
+    return penalty
 
 
 def zero_centered_gradient_penalty(discriminator: Discriminator, samples: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ class AdversarialModule(GenerativeModule):
             self._update_discriminator(optimizer_d, part, update)
         self._update_generator(optimizer_g, parts[-1])
         for config in self.trainer.lr_scheduler_configs:
-            cast(LRScheduler, config.scheduler).step()
+            config.scheduler.step()  # type: ignore[call-arg]  # plateaus were refused
         self.images_seen += len(batch.real) * self.trainer.world_size
         if self._reports:
             self._hand_over()
