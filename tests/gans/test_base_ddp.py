@@ -6,10 +6,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from lightning import Callback
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lightning_gan import WGANGP
+from lightning_gan import GAN, WGANGP
+from lightning_gan.gans.base import Terms
 from lightning_gan.networks import MLPGenerator
 from tests.ranks import WORLD_SIZE, Ranks
 from tests.toys import VARIANTS, ToyData, flat, image_networks, sgd, toy_networks, toy_trainer
@@ -124,3 +127,64 @@ def test_buffers_are_equal_and_latents_differ(ranks: Ranks, tmp_path: Path) -> N
     torch.testing.assert_close(buffers, other_buffers, rtol=0, atol=0)
     assert len(buffers.unique(dim=0)) == 3
     assert not torch.isclose(latents, other_latents).any()
+
+
+class _Overflowing(GAN):
+    """In the second iteration, the generator's loss overflows on rank 1."""
+
+    def generator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
+        terms = super().generator_loss(real, fake, labels)
+        if self.trainer.global_step == 1 and self.global_rank == 1:
+            terms["adversarial"] = terms["adversarial"] * torch.inf
+        return terms
+
+
+def _train_overflowing(rank: int, folder: Path) -> tuple[Tensor, Tensor, float]:
+    torch.manual_seed(0)
+    model = _Overflowing(**toy_networks(), optimizer_g=sgd, optimizer_d=sgd)
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    generators = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            generators.append(flat(model.generator))
+
+    trainer = toy_trainer(
+        folder,
+        max_steps=3,
+        strategy="ddp",
+        devices=2,
+        plugins=MixedPrecision("16-mixed", "cpu", scaler),
+        callbacks=[Watch()],
+    )
+    batches = torch.randn(3, BATCH, 2, generator=torch.Generator().manual_seed(rank))
+    trainer.fit(model, ToyData(*batches))
+    return torch.stack(generators), flat(model), scaler.get_scale()
+
+
+def test_overflow_on_one_rank_skips_the_step_on_all(ranks: Ranks, tmp_path: Path) -> None:
+    (generators, weights, scale), other = ranks.run(_train_overflowing, tmp_path)
+    assert torch.equal(generators[0], generators[1])  # skipped
+    assert not torch.equal(generators[1], generators[2])
+    assert weights.isfinite().all()
+    assert torch.equal(generators, other[0])
+    assert torch.equal(weights, other[1])
+    assert scale == other[2] == 128.0
+
+
+def _train_half(rank: int, folder: Path, variant: str) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = VARIANTS[variant](**image_networks(), optimizer_g=sgd, optimizer_d=sgd)
+    before = flat(model)
+    batches = torch.rand(2, 10, 1, 8, 8, generator=torch.Generator().manual_seed(rank)) * 2 - 1
+    options: dict[str, Any] = {"strategy": "ddp", "devices": 2, "precision": "bf16-mixed"}
+    toy_trainer(folder, **options).fit(model, ToyData(*batches))
+    return before, flat(model)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bf16_on_two_ranks(ranks: Ranks, tmp_path: Path, variant: str) -> None:
+    (before, after), (_, other) = ranks.run(_train_half, tmp_path, variant)
+    assert torch.equal(after, other)
+    assert after.isfinite().all()
+    assert not torch.equal(after, before)
