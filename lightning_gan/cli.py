@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -16,11 +16,14 @@ import lightning_gan.networks
 import lightning_gan.training  # noqa: F401
 from lightning_gan import __version__
 from lightning_gan.callbacks import GANCheckpoint, GeneratorEMA, SampleGrid
-from lightning_gan.commands import sample
+from lightning_gan.commands import add_sample_arguments, sample
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import resolve_checkpoint, verify_checkpoint
 
-COMMANDS: dict[str, Callable[..., None]] = {"sample": sample}
+# For each command beside the Trainer's: what declares its arguments, and what runs with them.
+COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[..., None]]] = {
+    "sample": (add_sample_arguments, sample),
+}
 
 
 class GANCommandLine(LightningCLI):
@@ -37,8 +40,8 @@ class GANCommandLine(LightningCLI):
         super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         ckpt_path = self.config[subcommand].get("ckpt_path") if subcommand else None
-        if ckpt_path is None or not Path(ckpt_path).suffix:
-            return  # a keyword such as "last"
+        if ckpt_path is None or not Path(ckpt_path).suffix or "://" in str(ckpt_path):
+            return  # a keyword such as "last", or a file elsewhere
         if subcommand == "fit":
             self.config[subcommand].ckpt_path = str(resolve_checkpoint(Path(ckpt_path)))
         else:
@@ -55,7 +58,13 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in COMMANDS:
-        auto_cli(COMMANDS[arguments[0]], args=arguments[1:], as_positional=False)
+        name, *rest = arguments
+        add_arguments, run = COMMANDS[name]
+        parser = ArgumentParser(
+            prog=f"lightning-gan {name}", description=(run.__doc__ or "").split("\n")[0]
+        )
+        add_arguments(parser)
+        run(**parser.parse_args(rest).as_dict())
         return
     GANCommandLine(
         AdversarialModule,

@@ -186,7 +186,7 @@ def test_labels_and_images_from_the_command_line(tmp_path: Path) -> None:
     model = WGANGP.load_from_checkpoint(last)
     assert model.num_classes == 10
     assert model.sample(2, torch.tensor([3, 4])).shape == (2, 1, 8, 8)
-    main(["sample", f"--ckpt_path={last}", "--num_images=4", "--labels=[1,2]", "--grid=true",
+    main(["sample", f"--ckpt_path={last}", "--num_images=4", "--labels", "1", "2", "--grid",
           f"--output_dir={tmp_path / 'out'}"])  # fmt: skip
     assert len(list((tmp_path / "out").glob("*.png"))) == 5
 

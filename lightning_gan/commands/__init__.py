@@ -1,5 +1,5 @@
 """Commands of the command line that are not a Trainer's, one a file."""
 
-from lightning_gan.commands.sample import sample
+from lightning_gan.commands.sample import add_sample_arguments, sample
 
-__all__ = ["sample"]
+__all__ = ["add_sample_arguments", "sample"]

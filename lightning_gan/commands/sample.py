@@ -4,9 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jsonargparse import ArgumentParser
 
 from lightning_gan.callbacks.pictures import drawable, image_grid, save_picture, scatter_plot
 from lightning_gan.gans import AdversarialModule
+
+
+def add_sample_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments; a switch and a list as shells are used to them."""
+    parser.add_function_arguments(sample, skip={"grid", "labels"})
+    parser.add_argument(
+        "--grid", type=bool, nargs="?", const=True, default=False, help="Write one picture of all."
+    )
+    parser.add_argument(
+        "--labels", type=int, nargs="+", help="Classes, repeated in turn; random if left out."
+    )
 
 
 def sample(

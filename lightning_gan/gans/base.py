@@ -198,9 +198,10 @@ class AdversarialModule(GenerativeModule):
         with torch.no_grad():
             fake = self.generate(len(part.real), part.labels)
         terms = self.discriminator_loss(part.real, fake, part.labels)
-        with self._uncompiled():
-            logits = partial(self.logits, labels=part.labels)
-            terms.update(self.penalties(logits, part.real, fake, update))
+        if len(self.penalties) > 0:
+            with self._uncompiled():
+                logits = partial(self.logits, labels=part.labels)
+                terms.update(self.penalties(logits, part.real, fake, update))
         self._backward(optimizer, terms, "d")
         # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
         self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
@@ -257,7 +258,8 @@ class AdversarialModule(GenerativeModule):
         )
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock and an empty record: an earlier run may have been interrupted."""
+        self._record = Record()
         self._pace = Pace(self.images_seen)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -1,5 +1,6 @@
 """Refusals in words before anything is trained: Trainer options, networks, batches."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -67,17 +68,26 @@ def check_batch(real: Tensor, labels: Tensor | None, num_classes: int | None) ->
         )
     if len(real) == 0:
         raise ValueError(f"Expected batches with samples, got the shape {tuple(real.shape)}.")
+    is_image = real.dim() == 4
+    if is_image or not math.isfinite(real.sum()):  # the sum alone is the cheapest look at points
+        _check_range(real, is_image)
+    if num_classes is not None:
+        _check_labels(real, labels, num_classes)
+
+
+def _check_range(real: Tensor, is_image: bool) -> None:
     low, high = (float(bound) for bound in torch.aminmax(real))
-    if not (float("-inf") < low and high < float("inf")):
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"Expected finite values in the data, got minimum {low}, maximum {high}.")
     # Interpolating resizes overshoot by rounding only, so the tolerance is small.
-    if real.dim() == 4 and (low < -1.001 or high > 1.001):
+    if is_image and (low < -1.001 or high > 1.001):
         raise ValueError(
             f"Expected the data's images in [-1, 1], got minimum {low:.4g}, maximum {high:.4g}. "
             "Values in [0, 1] become that by 2 * x - 1, bytes by x / 127.5 - 1."
         )
-    if num_classes is None:
-        return
+
+
+def _check_labels(real: Tensor, labels: Tensor | None, num_classes: int) -> None:
     if labels is None:
         raise ValueError(
             f"Expected batches of (images, labels) for networks with num_classes={num_classes}, "

@@ -208,7 +208,7 @@ def test_command_line(classes_ckpt: Path, tmp_path: Path) -> None:
     main(
         [
             *("sample", "--ckpt_path", str(classes_ckpt), "--num_images", "4"),
-            *("--output_dir", str(tmp_path / "a"), "--labels", "[2,3]", "--seed", "8"),
+            *("--output_dir", str(tmp_path / "a"), "--labels", "2", "3", "--seed", "8"),
         ]
     )
     sample(classes_ckpt, 4, tmp_path / "b", labels=[2, 3], seed=8)
