@@ -68,7 +68,8 @@ class GANCheckpoint(ModelCheckpoint):
             FileExistsError: If a run that does not resume finds checkpoints in its folder.
         """
         super().on_train_start(trainer, pl_module)
-        if trainer.ckpt_path or self._dry(trainer) or self._enable_version_counter:
+        goes_on = trainer.ckpt_path or self.last_model_path  # from a file, or in this process
+        if goes_on or self._dry(trainer) or self._enable_version_counter:
             return
         # Every rank looks before any of them writes, so that all decide alike.
         found = {path.name for path in Path(self.dirpath or "").glob("*.ckpt")}

@@ -28,6 +28,7 @@ from lightning_gan.gans.batch import Batch, unpack
 from lightning_gan.gans.generative import GenerativeModule, apply, evaluating, frozen
 from lightning_gan.layers import mixing_layers
 from lightning_gan.networks import Discriminator
+from lightning_gan.training import preflight
 from lightning_gan.training.checkpoint_io import refuse_nan
 from lightning_gan.training.distributed import (
     average_gradients,
@@ -36,7 +37,6 @@ from lightning_gan.training.distributed import (
 )
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
 from lightning_gan.training.penalties import Penalties, Penalty
-from lightning_gan.training.preflight import check_batch, check_networks, check_trainer
 from lightning_gan.training.randomness import run_seed, seed_step
 from lightning_gan.training.record import Pace, Record
 from lightning_gan.training.runtime import prepare_runtime
@@ -240,7 +240,7 @@ class AdversarialModule(GenerativeModule):
     def configure_callbacks(self) -> list[Any]:
         """Refuse Trainer options before Lightning does so in other words; add no callbacks."""
         if self._is_fitting():
-            check_trainer(self.trainer)
+            preflight.check_trainer(self.trainer)
         return []
 
     def setup(self, stage: str) -> None:
@@ -267,16 +267,17 @@ class AdversarialModule(GenerativeModule):
         if not self.trainer.predicting:
             real, labels = unpack(batch)
             if real.device.type == "cpu":
-                check_batch(real, labels, self.num_classes)
+                preflight.check_batch(real, labels, self.num_classes)
         return batch
 
     def _check_networks(self, batch: Batch) -> None:
         """Try both networks on two samples before the first update; then compile them."""
         parts = batch.split(self.n_critic)
+        preflight.warn_of_unit_range(batch.real)
         real, labels = batch.real[:2], None if batch.labels is None else batch.labels[:2]
         with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
             fake = self.generate(len(real), labels)
-            check_networks(real, fake, partial(self.logits, labels=labels))
+            preflight.check_networks(real, fake, partial(self.logits, labels=labels))
         if self.compile_networks:
             self.generator.compile()
             self.discriminator.compile()

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import (
     SingleDeviceStrategy,
 )
 from lightning.pytorch.strategies.xla import XLAStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ def _check_labels(real: Tensor, labels: Tensor | None, num_classes: int) -> None
         raise ValueError(
             f"Expected labels in [0, {num_classes - 1}] for networks with "
             f"num_classes={num_classes}, got {low if low < 0 else high}."
+        )
+
+
+def warn_of_unit_range(real: Tensor) -> None:
+    """Warn where no pixel of a batch of images is below 0: most likely they are in [0, 1]."""
+    if real.dim() == 4 and real.min() >= 0:
+        rank_zero_warn(
+            "No pixel of the first batch is negative. If the images are in [0, 1], as ToTensor "
+            "makes them, turn them into [-1, 1] by 2 * x - 1: generators end in tanh."
         )
 
 

@@ -125,6 +125,14 @@ def test_new_run_into_an_old_ones_folder_is_refused(
     assert trainer.global_step == 0
 
 
+def test_run_that_goes_on_in_the_same_process_is_not_refused(tmp_path: Path) -> None:
+    model, trainer = GAN(**toy_networks()), _trainer(tmp_path, steps=2, every=1)
+    trainer.fit(model, points(batches=1))
+    trainer.fit_loop.epoch_loop.max_steps = 4
+    trainer.fit(model, points(batches=1))
+    assert _steps(tmp_path)["last.ckpt"] == 4
+
+
 def test_run_killed_at_its_first_save_can_begin_again(tmp_path: Path) -> None:
     (tmp_path / "step_00000002.ckpt").write_bytes(b"last.ckpt was to follow")
     _run(tmp_path, steps=5, every=2)

@@ -136,8 +136,8 @@ def test_bad_points_are_refused_before_training(
     ("batch", "message"),
     [
         (torch.rand(10, 1, 8, 8) * 255, r"images in \[-1, 1\], got minimum"),
-        (torch.zeros(10, 3, 8, 8), r"the data's shape \(3, 8, 8\), got \(1, 8, 8\)"),
-        (torch.zeros(10, 1, 16, 16), r"the data's shape \(1, 16, 16\), got \(1, 8, 8\)"),
+        (-torch.ones(10, 3, 8, 8), r"the data's shape \(3, 8, 8\), got \(1, 8, 8\)"),
+        (-torch.ones(10, 1, 16, 16), r"the data's shape \(1, 16, 16\), got \(1, 8, 8\)"),
     ],
 )
 def test_bad_images_are_refused_before_training(
@@ -148,6 +148,11 @@ def test_bad_images_are_refused_before_training(
     with pytest.raises(ValueError, match=message):
         fit(model, ToyData(batch), tmp_path)
     assert torch.equal(flat(model), before)
+
+
+def test_images_in_the_unit_range_are_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"into \[-1, 1\] by 2 \* x - 1"):
+        fit(GAN(**image_networks()), ToyData(torch.rand(10, 1, 8, 8)), tmp_path, max_steps=1)
 
 
 def test_discriminator_of_another_shape_is_refused(tmp_path: Path) -> None:
