@@ -38,7 +38,7 @@ from lightning_gan.training.distributed import (
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
 from lightning_gan.training.penalties import Penalties, Penalty
 from lightning_gan.training.randomness import run_seed, seed_step
-from lightning_gan.training.record import Pace, Record
+from lightning_gan.training.record import Pace, Record, hand_over
 from lightning_gan.training.runtime import prepare_runtime
 
 Terms = dict[str, Tensor]
@@ -293,8 +293,7 @@ class AdversarialModule(GenerativeModule):
         values = self._finite_means()
         values["images_seen"] = self.images_seen
         values["images_per_second"] = self._pace.per_second(self.images_seen)
-        for name, value in values.items():
-            self.log(f"train/{name}", value, prog_bar=name in ("d_loss", "g_loss"))
+        hand_over(self.trainer, {f"train/{name}": value for name, value in values.items()})
 
     def _finite_means(self) -> dict[str, float]:
         """Return what was recorded, or stop the training if a term was not finite."""

@@ -7,6 +7,7 @@ for the device. Values are therefore kept as detached tensors and read together,
 import time
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 
 from lightning_gan.training.distributed import average
@@ -81,6 +82,22 @@ def _describe(name: str, stacks: dict[str, Tensor], step: int) -> str:
         f"iterations before {step}. The last good checkpoint is kept. A lower learning rate, "
         "'gradient_clip_val_g' and 'gradient_clip_val_d', or a stronger penalty may help."
     )
+
+
+def hand_over(trainer: Trainer, values: dict[str, float]) -> None:
+    """Give values to the loggers, to callbacks that monitor them, and losses to the progress bar.
+
+    What was given to ``self.log`` once, Lightning goes over again after every later batch.
+    """
+    tensors = {name: torch.tensor(value) for name, value in values.items()}
+    trainer.callback_metrics.update(tensors)
+    trainer.logged_metrics.update(tensors)
+    trainer.progress_bar_metrics.update(
+        {name: value for name, value in values.items() if name.endswith(("/d_loss", "/g_loss"))}
+    )
+    for logger in trainer.loggers:
+        # Steps are counted from 0 on the loggers' axis, as everywhere in Lightning.
+        logger.log_metrics(values | {"epoch": trainer.current_epoch}, trainer.global_step - 1)
 
 
 class Pace:
