@@ -74,7 +74,7 @@ class GANCheckpoint(ModelCheckpoint):
         # Every rank looks before any of them writes, so that all decide alike.
         found = {path.name for path in Path(self.dirpath or "").glob("*.ckpt")}
         # One file without last.ckpt is left of a run that was killed at its first save.
-        if self.dirpath and ("last.ckpt" in found or len(found) > int(bool(self.save_last))):
+        if self.dirpath and (self._last_name in found or len(found) > int(bool(self.save_last))):
             raise FileExistsError(
                 f"Expected 'dirpath' without checkpoints for a new run, got {self.dirpath}. "
                 "Resume it with ckpt_path='last', or choose another folder."
@@ -83,8 +83,11 @@ class GANCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final weights where the interval did not fall on them."""
         if self.save_last and self.dirpath and not self._dry(trainer):
-            name = self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION
-            trainer.save_checkpoint(Path(self.dirpath) / name, self.save_weights_only)
+            trainer.save_checkpoint(Path(self.dirpath) / self._last_name, self.save_weights_only)
+
+    @property
+    def _last_name(self) -> str:
+        return self.CHECKPOINT_NAME_LAST + self.FILE_EXTENSION
 
     @staticmethod
     def _dry(trainer: Trainer) -> bool:

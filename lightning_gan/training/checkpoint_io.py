@@ -106,9 +106,14 @@ class DurableCheckpointIO(TorchCheckpointIO):
         if local is None:
             remote: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
             return remote
-        if self.fallback:
+        try:
+            checkpoint, verified = _read(local, map_location)
+        except CheckpointError:
+            if not self.fallback:
+                raise
+            # Only now: choosing reads every byte, which the load above has just done.
             local = resolve_checkpoint(local)
-        checkpoint, verified = _read(local, map_location)
+            checkpoint, verified = _read(local, map_location)
         # Launchers that spawn processes send a bare state_dict home through this method, so what
         # the plugin wrote itself is taken as it is.
         return checkpoint if verified else _lightning_checkpoint(local, checkpoint)
