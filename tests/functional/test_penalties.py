@@ -1,16 +1,32 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.functional import gradient_penalty, zero_centered_gradient_penalty
+from lightning_gan.functional import (
+    dragan_penalty,
+    drift_penalty,
+    gradient_penalty,
+    zero_centered_gradient_penalty,
+)
 
 Critic = Callable[[Tensor], Tensor]
+# Each at the given samples themselves, ...
 PENALTIES: dict[str, Callable[[Critic, Tensor], Tensor]] = {
     "gradient_penalty": lambda critic, x: gradient_penalty(critic, x, x),
+    "zero_gp": lambda critic, x: gradient_penalty(critic, x, x, target=0),
+    "dragan": lambda critic, x: dragan_penalty(critic, x, scale=0),
     "zero_centered": zero_centered_gradient_penalty,
+}
+# ... and what it costs a sample to have the slope n.
+COSTS: dict[str, Callable[[Any], Any]] = {
+    "gradient_penalty": lambda n: (n - 1) ** 2,
+    "zero_gp": lambda n: n**2,
+    "dragan": lambda n: (n - 1) ** 2,
+    "zero_centered": lambda n: n**2 / 2,
 }
 
 
@@ -72,21 +88,91 @@ def test_gradient_penalty_interpolates_with_one_epsilon_per_sample() -> None:
     assert_near(value, (points.flatten(1).norm(dim=1) - 1).square().mean())
 
 
-def test_gradient_penalty_follows_the_given_generator() -> None:
+@pytest.mark.parametrize("target", [0.0, 1.0, 7.5])
+def test_dragan_penalty_of_a_linear_critic(target: float) -> None:
+    critic, w = linear(3.0, -4.0, 12.0)
+    value = dragan_penalty(critic, torch.randn(6, 3), target=target)
+    assert_near(value, (13 - target) ** 2)
+    assert_near(gradient(value, w), 2 * (13 - target) * w.detach() / 13)
+
+
+def test_dragan_penalty_looks_around_the_real_samples() -> None:
+    """The critic |x|^2 / 2 has the point itself as its slope."""
+    seen: list[Tensor] = []
+
+    def critic(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return x.flatten(1).square().sum(1) / 2
+
+    real, scale = 3 * torch.randn(64, 3, 4, 4) + 1, 0.7
+    value = dragan_penalty(critic, real, scale=scale)
+    (points,) = seen
+    spread = (real - real.mean()).square().mean().sqrt()  # of the whole batch
+    moves = ((points - real) / (scale * spread)).flatten(1)  # alpha of the sample times u
+    assert moves.min() >= -1e-6
+    assert moves.max() <= 1 + 1e-6
+    alpha = 2 * moves.mean(dim=1)  # as u has the mean 1/2
+    assert alpha.mean() == pytest.approx(1 / 2, abs=0.1)
+    assert alpha.std() == pytest.approx(12**-0.5, abs=0.07)  # of U[0, 1]
+    noise = moves / alpha[:, None]
+    assert noise.std(dim=1).mean() == pytest.approx(12**-0.5, abs=0.02)
+    assert_near(value, (points.flatten(1).norm(dim=1) - 1).square().mean())
+
+
+def test_dragan_penalty_moves_by_half_a_standard_deviation_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.ones(shape))
+    seen: list[Tensor] = []
+
+    def critic(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return x.sum(1)
+
+    real = torch.tensor([[1.0, 3.0], [5.0, 7.0]])  # of mean 4 and variance 5
+    dragan_penalty(critic, real)
+    assert_near(seen[0], real + 0.5 * 5**0.5)
+
+
+def test_dragan_penalty_of_a_single_value() -> None:
+    critic, _ = linear(3.0)
+    assert_near(dragan_penalty(critic, torch.ones(1, 1)), 4.0)
+
+
+def test_drift_penalty() -> None:
+    logits = torch.tensor([[1.0, -2.0], [0.0, 3.0]], requires_grad=True)
+    value = drift_penalty(logits)
+    assert_near(value, 14 / 4)
+    assert_near(gradient(value, logits), logits.detach() / 2)
+
+
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_randomness_follows_the_given_generator(name: str) -> None:
     def value(seed: int, global_seed: int) -> Tensor:
         torch.manual_seed(global_seed)
         numbers = torch.Generator().manual_seed(seed)
-        return gradient_penalty(lambda x: x.pow(3).sum(1), real, fake, generator=numbers)
+        if name == "dragan":
+            return dragan_penalty(critic, real, generator=numbers)
+        return gradient_penalty(critic, real, fake, generator=numbers)
+
+    def critic(x: Tensor) -> Tensor:
+        return x.pow(3).sum(1)
 
     real, fake = torch.randn(2, 5, 2)
     assert_near(value(1, 0), value(1, 1), 0)
     assert value(2, 0) != value(1, 0)
 
 
-def test_gradient_penalty_follows_the_global_generator() -> None:
+@pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
+def test_randomness_follows_the_global_generator(name: str) -> None:
     def value(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return gradient_penalty(lambda x: x.pow(3).sum(1), real, fake)
+        if name == "dragan":
+            return dragan_penalty(critic, real)
+        return gradient_penalty(critic, real, fake)
+
+    def critic(x: Tensor) -> Tensor:
+        return x.pow(3).sum(1)
 
     real, fake = torch.randn(2, 5, 2)
     assert_near(value(1), value(1), 0)
@@ -126,6 +212,8 @@ def test_penalties_are_means_over_samples_of_different_slopes() -> None:
 
     x = torch.stack([slopes, torch.zeros(5)], dim=1)  # |(x_1, x_0)| is the sample's slope
     assert_near(gradient_penalty(critic, x, x), (1 + 0.25 + 0 + 1 + 81) / 5)
+    assert_near(gradient_penalty(critic, x, x, target=0), (0 + 0.25 + 1 + 4 + 100) / 5)
+    assert_near(dragan_penalty(critic, x, scale=0), (1 + 0.25 + 0 + 1 + 81) / 5)
     assert_near(zero_centered_gradient_penalty(critic, x), (0 + 0.25 + 1 + 4 + 100) / 5 / 2)
 
 
@@ -135,9 +223,9 @@ def test_penalties_equal_a_loop_over_samples(name: str) -> None:
     expected = []
     for sample in x:
         point = sample[None].clone().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
+        (slope,) = torch.autograd.grad(critic(point).mean(), point, create_graph=True)
         norm = slope.square().sum().sqrt()
-        expected.append((norm - 1) ** 2 if name == "gradient_penalty" else norm**2 / 2)
+        expected.append(COSTS[name](norm))
     loop = torch.stack(expected).mean()
     value = PENALTIES[name](critic, x)
     assert_near(value, loop)
@@ -155,15 +243,24 @@ def test_penalties_equal_a_loop_over_samples(name: str) -> None:
 @pytest.mark.parametrize("name", PENALTIES)
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 1, 3, 2)])
 def test_any_shape_of_logits(name: str, shape: tuple[int, ...]) -> None:
-    """A patch critic's logits count as their sum: six equal patches have the slope 6 |w|."""
+    """Six equal patches have the slope of one, as the losses take their mean."""
     critic, _ = linear(3.0, 4.0)
-    slope = 5.0 * math.prod(shape[1:])
-    expected = (slope - 1) ** 2 if name == "gradient_penalty" else slope**2 / 2
 
     def patches(x: Tensor) -> Tensor:
         return critic(x).view(5, *(1,) * (len(shape) - 1)).expand(shape)
 
-    assert_near(PENALTIES[name](patches, torch.randn(5, 2)), expected)
+    assert_near(PENALTIES[name](patches, torch.randn(5, 2)), COSTS[name](5.0))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_slope_of_a_patch_critic_is_that_of_its_mean(name: str) -> None:
+    """Here patch k is w_k . x, so that the mean's slope is the mean of the w_k."""
+    w = torch.randn(6, 4, requires_grad=True)
+    value = PENALTIES[name](lambda x: (x @ w.T).view(5, 1, 3, 2), torch.randn(5, 4))
+    mean = w.mean(0)
+    expected = COSTS[name](mean.norm())
+    assert_near(value, expected.detach())
+    assert_near(gradient(value, w), gradient(expected, w))
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -194,12 +291,20 @@ def test_finite_gradient_for_a_critic_without_slope(name: str, slope: float) -> 
     assert gradient(PENALTIES[name](critic, torch.randn(4, 2)), w).isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["zero_gp", "zero_centered"])
+def test_zero_centred_penalties_rest_where_the_slope_is_zero(name: str) -> None:
+    critic, w = linear(0.0, 0.0)
+    value = PENALTIES[name](critic, torch.randn(4, 2))
+    assert_near(value, 0.0, 0)
+    assert_near(gradient(value, w), torch.zeros(2), 0)
+
+
 @pytest.mark.parametrize("name", PENALTIES)
 def test_value_inside_no_grad(name: str) -> None:
     critic, _ = linear(3.0, 4.0)
     with torch.no_grad():
         value = PENALTIES[name](critic, torch.randn(4, 2))
-    assert_near(value, 16.0 if name == "gradient_penalty" else 12.5)
+    assert_near(value, COSTS[name](5.0))
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -227,4 +332,4 @@ def test_moves_a_critic_towards_its_target(name: str) -> None:
         by_w = gradient(PENALTIES[name](critic, torch.randn(4, 2)), w)
         with torch.no_grad():
             w -= 0.2 * by_w
-    assert_near(w.norm().detach(), 1.0 if name == "gradient_penalty" else 0.0, 1e-3)
+    assert_near(w.norm().detach(), 1.0 if COSTS[name](1.0) == 0 else 0.0, 1e-3)
