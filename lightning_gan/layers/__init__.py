@@ -1,15 +1,47 @@
 """Modules smaller than a network."""
 
-from lightning_gan.layers.conditioning import append_labels
+from lightning_gan.layers.attention import SelfAttention, attention_maps
+from lightning_gan.layers.conditioning import (
+    ConditionalBatchNorm2d,
+    ConditionalSequential,
+    append_labels,
+    apply,
+)
+from lightning_gan.layers.equalized import equalize_learning_rate
+from lightning_gan.layers.lipschitz import (
+    empirical_slope,
+    layer_norms,
+    lipschitz_bound,
+    lipschitz_normalize,
+)
+from lightning_gan.layers.minibatch import MinibatchDiscrimination, MinibatchStdDev
 from lightning_gan.layers.mixing import mixing_layers
-from lightning_gan.layers.normalization import Normalization, normalization
-from lightning_gan.layers.residual import DownBlock, UpBlock
+from lightning_gan.layers.modes import evaluating
+from lightning_gan.layers.normalization import Normalization, PixelNorm, normalization
+from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock, UpBlock
+from lightning_gan.layers.spectral import spectral_normalize
 
 __all__ = [
+    "ConditionalBatchNorm2d",
+    "ConditionalSequential",
     "DownBlock",
+    "LipschitzDownBlock",
+    "MinibatchDiscrimination",
+    "MinibatchStdDev",
     "Normalization",
+    "PixelNorm",
+    "SelfAttention",
     "UpBlock",
     "append_labels",
+    "apply",
+    "attention_maps",
+    "empirical_slope",
+    "equalize_learning_rate",
+    "evaluating",
+    "layer_norms",
+    "lipschitz_bound",
+    "lipschitz_normalize",
     "mixing_layers",
     "normalization",
+    "spectral_normalize",
 ]

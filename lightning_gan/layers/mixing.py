@@ -4,15 +4,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def mixing_layers(network: nn.Module) -> list[str]:
+def mixing_layers(network: nn.Module, *, under_penalty: bool = False) -> list[str]:
     """Describe the layers through which one sample's output depends on the others of its batch.
 
-    Under these a sample has no slope of its own, so that gradient penalties are meaningless, and
-    real and generated samples must not share a batch. A layer of such a kind that is not batch
-    normalisation says so by an attribute ``mixes_samples = True``.
+    With these, real and generated samples must not share a batch. Under batch normalisation,
+    moreover, a sample has no slope of its own, so that gradient penalties are meaningless. A layer
+    of such a kind that is not batch normalisation says so by an attribute ``mixes_samples = True``,
+    and by ``allows_penalty = True`` if papers put gradient penalties on networks with it.
 
     Args:
         network: Any module.
+        under_penalty: Whether to leave out the layers that allow a gradient penalty.
 
     Returns:
         Kind and name of each, empty if the samples are independent.
@@ -24,5 +26,6 @@ def mixing_layers(network: nn.Module) -> list[str]:
     return [
         f"{type(module).__name__} in '{name}'"
         for name, module in network.named_modules()
-        if isinstance(module, _BatchNorm) or getattr(module, "mixes_samples", False)
+        if (isinstance(module, _BatchNorm) or getattr(module, "mixes_samples", False))
+        and not (under_penalty and getattr(module, "allows_penalty", False))
     ]

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lightning_gan.layers.conditioning import ConditionalSequential
 from lightning_gan.layers.normalization import Normalization, normalization
 
 
@@ -11,20 +12,38 @@ class UpBlock(nn.Module):
     Args:
         in_channels: Channels of the input, (N, ``in_channels``, H, W).
         out_channels: Channels of the output, (N, ``out_channels``, 2H, 2W).
+        norm: Normalisation in front of each activation.
+        num_classes: Number of classes, each with scales and shifts of its own; only for the norm
+            ``"batch"``.
+
+    Attributes:
+        num_classes: Number of classes, None for a block that takes no labels.
+
+    Raises:
+        ValueError: If ``num_classes`` is given together with a norm other than ``"batch"``.
 
     Reference:
         Miyato et al., "Spectral Normalization for GANs", ICLR 2018,
-        https://arxiv.org/abs/1802.05957, appendix B.4.
+        https://arxiv.org/abs/1802.05957, appendix B.4; with classes, Miyato and Koyama, "cGANs
+        with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637, section 5.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        norm: Normalization = "batch",
+        num_classes: int | None = None,
+    ) -> None:
         super().__init__()
-        self.residual = nn.Sequential(
-            nn.BatchNorm2d(in_channels),
+        self.num_classes = num_classes
+        self.residual = ConditionalSequential(
+            normalization(norm, in_channels, num_classes),
             nn.ReLU(),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            nn.BatchNorm2d(out_channels),
+            normalization(norm, out_channels, num_classes),
             nn.ReLU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
@@ -33,9 +52,9 @@ class UpBlock(nn.Module):
             nn.Conv2d(in_channels, out_channels, 1), nn.Upsample(scale_factor=2)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C', 2H, 2W)."""
-        return self.residual(x) + self.shortcut(x)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map (N, C, H, W), and labels (N,) int64 where there are classes, to (N, C', 2H, 2W)."""
+        return self.residual(x, labels) + self.shortcut(x)  # type: ignore[no-any-return]
 
 
 class DownBlock(nn.Module):
@@ -82,3 +101,17 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H/2, W/2), or (N, C', H, W) without downsampling."""
         return self.residual(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class LipschitzDownBlock(DownBlock):
+    """Return the mean of the two branches of a :class:`DownBlock` rather than their sum.
+
+    If both branches have a Lipschitz constant of at most 1, so does their mean, whereas that of
+    their sum may be 2. The branches have it if each of their layers has: the convolutions after
+    :func:`~lightning_gan.layers.lipschitz_normalize`, and any activation and pooling in here;
+    no normalisation does, so leave ``norm`` at ``"none"``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H/2, W/2), or (N, C', H, W) without downsampling."""
+        return (self.residual(x) + self.shortcut(x)) / 2  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from lightning_gan.layers import Normalization, normalization
+from lightning_gan.layers import ConditionalBatchNorm2d, Normalization, PixelNorm, normalization
 
 AXES: dict[Normalization, tuple[int, ...]] = {
     "batch": (0, 2, 3),
@@ -40,3 +40,41 @@ def test_only_batch_normalization_mixes_samples(kind: Normalization) -> None:
     alone = torch.cat([layer(sample[None]) for sample in x])
     same = torch.allclose(layer(x), alone, rtol=1e-5, atol=1e-5)
     assert same == (kind != "batch")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2, 4)])
+def test_pixel_norm_gives_channels_a_mean_square_of_1(shape: tuple[int, ...]) -> None:
+    x = 3 * torch.randn(shape, dtype=torch.float64)
+    y = PixelNorm()(x)
+    ones = torch.ones(3, *shape[2:], dtype=torch.float64)
+    torch.testing.assert_close(y.square().mean(dim=1), ones, rtol=1e-6, atol=0)
+    ratio = y / x
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(x), rtol=1e-12, atol=0)
+
+
+def test_pixel_norm_of_small_values_is_damped_by_its_epsilon() -> None:
+    x = torch.tensor([[1e-4, -1e-4], [0.0, 0.0]])
+    expected = torch.tensor([[2**-0.5, -(2**-0.5)], [0.0, 0.0]])
+    torch.testing.assert_close(PixelNorm()(x), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [0.0, 1000.0])
+def test_pixel_norm_neither_overflows_nor_divides_by_0_in_half(
+    dtype: torch.dtype, size: float
+) -> None:
+    y = PixelNorm()(torch.full((1, 4), size, dtype=dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), torch.full((1, 4), float(size > 0)), rtol=1e-2, atol=0)
+
+
+def test_classes_make_batch_normalization_conditional() -> None:
+    layer = normalization("batch", 6, num_classes=3)
+    assert isinstance(layer, ConditionalBatchNorm2d)
+    assert layer.gain.shape == (3, 6)
+
+
+@pytest.mark.parametrize("kind", ["instance", "layer", "pixel", "none"])
+def test_refuses_classes_for_other_kinds(kind: Normalization) -> None:
+    with pytest.raises(ValueError, match=f"'batch' where it is conditional .* got '{kind}'"):
+        normalization(kind, 6, num_classes=3)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, batch_norm, conv2d, interpolate
 
-from lightning_gan.layers import DownBlock, UpBlock
+from lightning_gan.layers import DownBlock, LipschitzDownBlock, Normalization, UpBlock
 
 
 def assert_near(actual: Tensor, expected: Tensor) -> None:
@@ -111,3 +111,47 @@ def test_up_block(channels: tuple[int, int], size: tuple[int, int]) -> None:
     hidden = apply(one, doubled(normalized(x).relu()))
     hidden = apply(two, normalized(hidden).relu())
     assert_near(y, hidden + apply(shortcut, doubled(x)))
+
+
+def test_up_block_keeps_the_names_of_its_weights() -> None:
+    convolution = {f"residual.{i}.{kind}" for i in (3, 6) for kind in ("weight", "bias")}
+    norm = {f"residual.{i}.{kind}" for i in (0, 4) for kind in ("weight", "bias")}
+    shortcut = {"shortcut.0.weight", "shortcut.0.bias"}
+    block = UpBlock(3, 5)
+    assert {name for name, _ in block.named_parameters()} == convolution | norm | shortcut
+    assert block.num_classes is None
+
+
+def test_conditional_up_block_normalizes_by_class() -> None:
+    block, x, labels = UpBlock(3, 5, num_classes=4), torch.randn(4, 3, 4, 4), torch.arange(4)
+    plain = UpBlock(3, 5)
+    for i in (3, 6):
+        plain.residual[i] = block.residual[i]
+    plain.shortcut = block.shortcut
+    assert block.num_classes == 4
+    assert_near(block(x, labels), plain(x))
+    with torch.no_grad():
+        dict(block.named_parameters())["residual.4.bias"][1] = 1.0  # of class 1 alone
+    changed = (block(x, labels) - plain(x)).abs().amax(dim=(1, 2, 3))
+    assert (changed > 1e-2).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "pixel", "none"])
+def test_up_block_with_another_norm_treats_every_sample_by_itself(norm: Normalization) -> None:
+    block, x = UpBlock(3, 5, norm=norm), torch.randn(3, 3, 4, 4)
+    assert_near(block(x), torch.cat([block(sample[None]) for sample in x]))
+
+
+def test_up_block_refuses_classes_without_batch_norm() -> None:
+    with pytest.raises(ValueError, match="'batch'"):
+        UpBlock(3, 5, norm="layer", num_classes=4)
+
+
+@pytest.mark.parametrize("downsample", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_lipschitz_down_block_is_half_the_formula_of_the_paper(
+    downsample: bool, first: bool
+) -> None:
+    block = LipschitzDownBlock(3, 5, downsample=downsample, first=first)
+    x = torch.randn(2, 3, 8, 8)
+    assert_near(block(x), down_reference(block, x, downsample, first) / 2)
