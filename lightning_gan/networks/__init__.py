@@ -2,7 +2,11 @@
 
 from lightning_gan.networks.base import Discriminator, Generator
 from lightning_gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lightning_gan.networks.heads import Head
+from lightning_gan.networks.mixture import MixtureGenerator
 from lightning_gan.networks.mlp import MLPDiscriminator, MLPGenerator
+from lightning_gan.networks.multi_scale import MultiScaleDiscriminator
+from lightning_gan.networks.patch import PatchDiscriminator
 from lightning_gan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
@@ -10,8 +14,12 @@ __all__ = [
     "DCGANGenerator",
     "Discriminator",
     "Generator",
+    "Head",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MixtureGenerator",
+    "MultiScaleDiscriminator",
+    "PatchDiscriminator",
     "ResNetDiscriminator",
     "ResNetGenerator",
 ]

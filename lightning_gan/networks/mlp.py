@@ -1,12 +1,27 @@
 """Fully connected networks, for points and for small images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
-from lightning_gan.networks.base import Discriminator, Generator, check_positive
+from lightning_gan.layers import PixelNorm
+from lightning_gan.networks.base import (
+    Discriminator,
+    DiscriminatorConditioning,
+    Generator,
+    check_positive,
+)
+from lightning_gan.networks.heads import Minibatch
+
+# Of a layer's width; those of feature maps are in `layers.normalization`.
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm1d,
+    "pixel": lambda _: PixelNorm(),
+    "none": nn.Identity,
+}
 
 
 class MLPGenerator(Generator):
@@ -17,6 +32,7 @@ class MLPGenerator(Generator):
         sample_shape: Shape of one sample: (D,) for points, (C, H, W) for images. Images are
             squashed into [-1, 1] by tanh, points are not bounded.
         hidden: Widths of the hidden layers.
+        norm: Normalisation of the hidden layers; ``"pixel"`` scales each to a mean square of 1.
         num_classes: Number of classes of a conditional generator.
 
     Example:
@@ -30,11 +46,14 @@ class MLPGenerator(Generator):
         latent_dim: int = 2,
         sample_shape: tuple[int, ...] = (2,),
         hidden: Sequence[int] = (128, 128),
+        norm: Literal["batch", "pixel", "none"] = "none",
         num_classes: int | None = None,
     ) -> None:
         super().__init__(latent_dim, sample_shape, num_classes)
+        if norm not in _NORMS:
+            raise ValueError(f"Expected 'norm' to be one of {list(_NORMS)}, got {norm!r}.")
         self.layers = nn.Sequential(
-            *_hidden_layers(self.latent_channels, hidden, nn.ReLU()),
+            *_hidden_layers(self.latent_channels, hidden, _NORMS[norm], nn.ReLU()),
             nn.Linear(hidden[-1], math.prod(sample_shape)),
             nn.Unflatten(1, tuple(sample_shape)),
         )
@@ -49,6 +68,10 @@ class MLPDiscriminator(Discriminator):
         sample_shape: Shape of one sample: (D,) for points, (C, H, W) for images.
         hidden: Widths of the hidden layers.
         num_classes: Number of classes of a conditional discriminator.
+        conditioning: How the labels enter: ``"concat"`` as channels of the samples,
+            ``"projection"`` through the head.
+        num_outputs: Logits per sample.
+        minibatch: Layer in front of the head that looks across the batch.
     """
 
     def __init__(
@@ -56,16 +79,23 @@ class MLPDiscriminator(Discriminator):
         sample_shape: tuple[int, ...] = (2,),
         hidden: Sequence[int] = (128, 128),
         num_classes: int | None = None,
+        conditioning: DiscriminatorConditioning = "concat",
+        num_outputs: int = 1,
+        minibatch: Minibatch = "none",
     ) -> None:
-        super().__init__(sample_shape, num_classes)
+        super().__init__(sample_shape, num_classes, conditioning, num_outputs, minibatch)
         self.layers = nn.Sequential(
             nn.Flatten(),
-            *_hidden_layers(self.channels * math.prod(sample_shape[1:]), hidden, nn.LeakyReLU(0.2)),
-            nn.Linear(hidden[-1], 1),
+            *_hidden_layers(
+                self.channels * math.prod(sample_shape[1:]), hidden, nn.Identity, nn.LeakyReLU(0.2)
+            ),
         )
+        self.head = self.build_head(hidden[-1])
 
 
-def _hidden_layers(inputs: int, hidden: Sequence[int], activation: nn.Module) -> list[nn.Module]:
+def _hidden_layers(
+    inputs: int, hidden: Sequence[int], norm: Callable[[int], nn.Module], activation: nn.Module
+) -> list[nn.Module]:
     if not hidden:
         raise ValueError("Expected 'hidden' to name at least one layer's width, got none.")
     for width in hidden:
@@ -73,5 +103,6 @@ def _hidden_layers(inputs: int, hidden: Sequence[int], activation: nn.Module) ->
     return [
         layer
         for narrow, wide in pairwise([inputs, *hidden])
-        for layer in (nn.Linear(narrow, wide), activation)
+        for layer in (nn.Linear(narrow, wide), norm(wide), activation)
+        if not isinstance(layer, nn.Identity)
     ]

@@ -1,13 +1,30 @@
 """The residual pair of WGAN-GP and SNGAN at 32, 64 and 128."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.layers import DownBlock, Normalization, UpBlock
-from lightning_gan.networks.base import Discriminator, Generator, check_positive
+from lightning_gan.layers import (
+    ConditionalSequential,
+    DownBlock,
+    LipschitzDownBlock,
+    Normalization,
+    SelfAttention,
+    UpBlock,
+    normalization,
+)
+from lightning_gan.networks.base import (
+    Discriminator,
+    DiscriminatorConditioning,
+    Generator,
+    GeneratorConditioning,
+    check_attention,
+    check_positive,
+)
+from lightning_gan.networks.heads import Minibatch
 
 # Channels of the maps from 4x4 to full size, as multiples of the generator's base channels.
 _GENERATOR_WIDTHS = {
@@ -22,6 +39,8 @@ _DISCRIMINATOR_BLOCKS = {
     128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
 }
 
+_BLOCKS = {"sum": DownBlock, "mean": LipschitzDownBlock}
+
 
 class ResNetGenerator(Generator):
     """Grow a 4x4 map to an image with residual blocks.
@@ -32,7 +51,15 @@ class ResNetGenerator(Generator):
         image_channels: Channels of the image.
         base_channels: Channels of the last map. None takes the papers' 256 at 32x32 (where all
             maps are equally wide) and 64 above.
+        norm: Normalisation in front of the activations. ``"batch"`` as in the papers.
+        attention: Sides (8, 16, ... up to the image's) of the blocks after which self-attention
+            follows.
         num_classes: Number of classes of a conditional generator.
+        conditioning: How the labels enter: ``"concat"`` as channels of the latents, ``"norm"``
+            through batch normalisation with scales and shifts of each class.
+
+    Raises:
+        ValueError: If the image size is none of those above, or if an option does not fit.
 
     Example:
         >>> import torch
@@ -42,7 +69,10 @@ class ResNetGenerator(Generator):
     Reference:
         Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017,
         https://arxiv.org/abs/1704.00028, appendix F; Miyato et al., "Spectral Normalization for
-        GANs", ICLR 2018, https://arxiv.org/abs/1802.05957, appendix B.4.
+        GANs", ICLR 2018, https://arxiv.org/abs/1802.05957, appendix B.4; with classes, Miyato and
+        Koyama, "cGANs with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637;
+        with attention, Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019,
+        https://arxiv.org/abs/1805.08318.
     """
 
     def __init__(
@@ -51,24 +81,40 @@ class ResNetGenerator(Generator):
         image_size: Literal[32, 64, 128] = 32,
         image_channels: int = 3,
         base_channels: int | None = None,
+        norm: Normalization = "batch",
+        attention: Sequence[int] = (),
         num_classes: int | None = None,
+        conditioning: GeneratorConditioning = "concat",
     ) -> None:
         _check_size(image_size)
-        super().__init__(latent_dim, (image_channels, image_size, image_size), num_classes)
+        shape = (image_channels, image_size, image_size)
+        super().__init__(latent_dim, shape, num_classes, conditioning)
         base = _base(base_channels, 256 if image_size == 32 else 64)
         widths = [base * width for width in _GENERATOR_WIDTHS[image_size]]
-        to_image = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
-        self.layers = nn.Sequential(
-            nn.Linear(self.latent_channels, widths[0] * 16),
-            nn.Unflatten(1, (widths[0], 4, 4)),
-            *(UpBlock(wide, narrow) for wide, narrow in pairwise(widths)),
-            nn.BatchNorm2d(widths[-1]),
-            nn.ReLU(),
-            to_image,
-            nn.Tanh(),
+        sides = [8 * 2**i for i in range(len(widths) - 1)]
+        check_attention(attention, sides)
+        classes = num_classes if conditioning == "norm" else None
+        self.layers = ConditionalSequential(
+            nn.Linear(self.latent_channels, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))
         )
-        self.apply(_initialize)
-        nn.init.xavier_uniform_(to_image.weight)  # not inside a block, so without its gain
+        for side, (wide, narrow) in zip(sides, pairwise(widths), strict=True):
+            self.layers.append(UpBlock(wide, narrow, norm=norm, num_classes=classes))
+            if side in attention:
+                self.layers.append(SelfAttention(narrow))
+        self.layers.extend(
+            [
+                normalization(norm, widths[-1], classes),
+                nn.ReLU(),
+                nn.Conv2d(widths[-1], image_channels, 3, padding=1),
+                nn.Tanh(),
+            ]
+        )
+        self.apply(_draw_weights)
+
+    def initialize(self, part: nn.Module | None = None) -> None:
+        """Draw weights anew, as Glorot and Bengio do; see :meth:`Generator.initialize`."""
+        super().initialize(part)
+        (self if part is None else part).apply(_draw_weights)
 
 
 class ResNetDiscriminator(Discriminator):
@@ -81,7 +127,19 @@ class ResNetDiscriminator(Discriminator):
             maps are equally wide) and 64 above.
         norm: Normalisation in front of the activations. ``"none"`` as in the papers; a gradient
             penalty allows all but ``"batch"``.
+        attention: Sides (half the image's down to 8 at 32x32, to 2 at 64x64 and to 4 at 128x128) of
+            the blocks after which self-attention follows; the first of several of one side.
         num_classes: Number of classes of a conditional discriminator.
+        conditioning: How the labels enter: ``"concat"`` as channels of the images,
+            ``"projection"`` through the head.
+        num_outputs: Logits per sample.
+        minibatch: Layer in front of the head that looks across the batch.
+        branches: How a block joins its two: ``"sum"`` as in the papers, under which two branches
+            of slope 1 make a block of slope 2; ``"mean"`` keeps the block 1-Lipschitz where its
+            layers are.
+
+    Raises:
+        ValueError: If the image size is none of those above, or if an option does not fit.
 
     Reference:
         Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017,
@@ -95,23 +153,32 @@ class ResNetDiscriminator(Discriminator):
         image_channels: int = 3,
         base_channels: int | None = None,
         norm: Normalization = "none",
+        attention: Sequence[int] = (),
         num_classes: int | None = None,
+        conditioning: DiscriminatorConditioning = "concat",
+        num_outputs: int = 1,
+        minibatch: Minibatch = "none",
+        branches: Literal["sum", "mean"] = "sum",
     ) -> None:
         _check_size(image_size)
-        super().__init__((image_channels, image_size, image_size), num_classes)
+        if branches not in _BLOCKS:
+            raise ValueError(f"Expected 'branches' to be one of {list(_BLOCKS)}, got {branches!r}.")
+        shape = (image_channels, image_size, image_size)
+        super().__init__(shape, num_classes, conditioning, num_outputs, minibatch)
         base = _base(base_channels, 128 if image_size == 32 else 64)
         blocks = _DISCRIMINATOR_BLOCKS[image_size]
         widths = [self.channels, *(base * width for width, _ in blocks)]
-        self.layers = nn.Sequential(
-            *(
-                DownBlock(*pair, downsample=halve, first=i == 0, norm=norm)
-                for i, (pair, (_, halve)) in enumerate(zip(pairwise(widths), blocks, strict=True))
-            ),
-            nn.ReLU(),
-            _SumPool(),
-            nn.Linear(widths[-1], 1),
-        )
-        self.apply(_initialize)
+        sides = [image_size // 2**halvings for halvings in accumulate(half for _, half in blocks)]
+        check_attention(attention, sides)
+        self.layers = nn.Sequential()
+        for i, (pair, (_, halve)) in enumerate(zip(pairwise(widths), blocks, strict=True)):
+            block = _BLOCKS[branches](*pair, downsample=halve, first=i == 0, norm=norm)
+            self.layers.append(block)
+            if halve and sides[i] in attention:
+                self.layers.append(SelfAttention(pair[1]))
+        self.layers.extend([nn.ReLU(), _SumPool()])
+        self.head = self.build_head(widths[-1])
+        self.apply(_draw_weights)
 
 
 class _SumPool(nn.Module):
@@ -133,10 +200,14 @@ def _check_size(image_size: int) -> None:
         )
 
 
-def _initialize(module: nn.Module) -> None:
+def _draw_weights(module: nn.Module) -> None:
     """Draw weights as Glorot and Bengio do, with gain sqrt(2) for the 3x3 kernels of a block."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        shortcut = isinstance(module, nn.Linear) or module.kernel_size == (1, 1)
-        nn.init.xavier_uniform_(module.weight, gain=1.0 if shortcut else 2**0.5)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    match module:
+        case nn.Conv2d() | nn.Linear():
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        case UpBlock() | DownBlock():  # visited after its convolutions
+            for layer in module.residual:
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.xavier_uniform_(layer.weight, gain=2**0.5)

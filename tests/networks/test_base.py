@@ -1,9 +1,12 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_gan.layers import ConditionalBatchNorm2d, ConditionalSequential, spectral_normalize
 from lightning_gan.networks import Discriminator, Generator
-from lightning_gan.networks.base import image_shape
+from lightning_gan.networks.base import check_attention, image_shape
 
 
 class Doubler(Generator):
@@ -15,15 +18,17 @@ class Doubler(Generator):
 
 
 class Summer(Discriminator):
-    """Weighs and sums channels."""
+    """Averages channels; its head weighs them."""
 
     def __init__(
-        self, sample_shape: tuple[int, ...] = (3, 2, 4), num_classes: int | None = None
+        self,
+        sample_shape: tuple[int, ...] = (3, 2, 4),
+        num_classes: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(sample_shape, num_classes)
-        self.layers = nn.Sequential(
-            nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(self.channels, 1)
-        )
+        super().__init__(sample_shape, num_classes, **options)
+        self.layers = nn.Sequential(nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.head = self.build_head(self.channels)
 
 
 def test_generator() -> None:
@@ -47,8 +52,44 @@ def test_discriminator_returns_a_logit_per_sample() -> None:
     assert (network.sample_shape, network.num_classes, network.channels) == ((3, 2, 4), None, 3)
     logits = network(x)
     assert logits.shape == (5,)
-    torch.testing.assert_close(logits, network.layers(x)[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(network.features(x), x.mean(dim=(2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, network.head(network.features(x))[:, 0], rtol=0, atol=0)
     assert network(x[:1]).shape == (1,)
+
+
+def test_several_logits_per_sample() -> None:
+    network, x = Summer(num_outputs=4), torch.randn(5, 3, 2, 4)
+    weight, bias = network.parameters()
+    assert network(x).shape == (5, 4)
+    expected = x.mean(dim=(2, 3)) @ weight.T + bias
+    torch.testing.assert_close(network(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_projection_leaves_the_samples_as_they_are() -> None:
+    network, x = Summer(num_classes=2, conditioning="projection"), torch.randn(3, 3, 2, 4)
+    assert network.channels == 3
+    labels = torch.tensor([1, 0, 1])
+    features = x.mean(dim=(2, 3))
+    torch.testing.assert_close(network.features(x, labels), features, rtol=1e-5, atol=1e-6)
+    weight, bias, vectors = (p.detach() for p in network.parameters())
+    expected = [
+        float(f @ weight[0] + bias[0] + f @ vectors[y])
+        for f, y in zip(features, labels, strict=True)
+    ]
+    actual = network(x, labels)
+    torch.testing.assert_close(actual.detach(), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_norm_conditioning_leaves_the_latents_as_they_are() -> None:
+    generator = Generator(4, (4,), num_classes=2, conditioning="norm")
+    assert generator.latent_channels == 4
+    norm = ConditionalBatchNorm2d(4, 2).eval()
+    generator.layers = ConditionalSequential(nn.Unflatten(1, (4, 1, 1)), norm, nn.Flatten())
+    with torch.no_grad():
+        norm.bias[1] = 3
+    z = torch.randn(2, 4)
+    expected = z + torch.tensor([[3.0], [0.0]])
+    torch.testing.assert_close(generator(z, torch.tensor([1, 0])), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_conditional_discriminator_appends_one_hot_planes() -> None:
@@ -56,7 +97,7 @@ def test_conditional_discriminator_appends_one_hot_planes() -> None:
     assert network.channels == 5
     planes = torch.zeros(2, 2, 2, 4)
     planes[0, 1] = planes[1, 0] = 1
-    expected = network.layers(torch.cat([x, planes], dim=1))[:, 0]
+    expected = network.head(network.layers(torch.cat([x, planes], dim=1)))[:, 0]
     actual = network(x, torch.tensor([1, 0]))
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
@@ -76,8 +117,9 @@ def test_unconditional_networks_ignore_labels(network: nn.Module, samples: Tenso
     [
         (Doubler(num_classes=2), torch.randn(2, 3)),
         (Summer(num_classes=2), torch.randn(2, 3, 2, 4)),
+        (Summer(num_classes=2, conditioning="projection"), torch.randn(2, 3, 2, 4)),
     ],
-    ids=["generator", "discriminator"],
+    ids=["generator", "discriminator", "projection"],
 )
 def test_missing_labels(network: nn.Module, samples: Tensor) -> None:
     message = rf"'labels' for this {type(network).__name__}, .* num_classes=2, got None\."
@@ -104,6 +146,81 @@ def test_wrong_sample_shape(shape: tuple[int, ...]) -> None:
 def test_wrong_latent_dim(length: int) -> None:
     with pytest.raises(ValueError, match=f"'latent_dim' to be at least 1, got {length}"):
         Doubler(length)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_outputs": 0}, r"'num_outputs' to be at least 1, got 0\."),
+        ({"num_classes": 0}, r"'num_classes' to be at least 1, got 0\."),
+        ({"conditioning": "projection"}, r"'num_classes' with conditioning='projection', got None"),
+        ({"conditioning": "norm"}, r"'conditioning' to be 'concat' or 'projection', got 'norm'\."),
+        (
+            {"conditioning": "projection", "num_classes": 2, "num_outputs": 3},
+            r"'num_outputs' to be 1 with conditioning='projection', .*, got 3\.",
+        ),
+        ({"minibatch": "std"}, r"'minibatch' to be 'none', .*, got 'std'\."),
+    ],
+)
+def test_wrong_options_of_a_discriminator(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Summer(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": -1}, r"'num_classes' to be at least 1, got -1\."),
+        ({"conditioning": "norm"}, r"'num_classes' with conditioning='norm', got None\."),
+        ({"conditioning": "projection"}, r"'conditioning' to be 'concat' or 'norm', got 'proj"),
+    ],
+)
+def test_wrong_options_of_a_generator(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Generator(2, (2,), **options)
+
+
+def test_initialize_draws_all_weights_anew() -> None:
+    generator = Generator(4, (4,))
+    generator.layers = nn.Sequential(nn.Linear(4, 400), nn.BatchNorm1d(400), nn.Linear(400, 4))
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    for _ in range(3):
+        generator(torch.randn(8, 4))
+    torch.manual_seed(7)
+    generator.initialize()
+    torch.manual_seed(7)
+    first, last = nn.Linear(4, 400), nn.Linear(400, 4)
+    after = generator.state_dict()
+    torch.testing.assert_close(after["layers.0.weight"], first.weight.detach(), rtol=0, atol=0)
+    torch.testing.assert_close(after["layers.2.bias"], last.bias.detach(), rtol=0, atol=0)
+    assert not torch.equal(after["layers.0.weight"], before["layers.0.weight"])
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(after[f"layers.1.{name}"], before[f"layers.1.{name}"])
+
+
+def test_initialize_refuses_parametrised_weights() -> None:
+    generator = Doubler()
+    spectral_normalize(generator)
+    with pytest.raises(ValueError, match=r"without parametrisations, got one in Parametrized"):
+        generator.initialize()
+
+
+def test_initialize_a_part() -> None:
+    generator = Generator(4, (4,))
+    part, rest = nn.Linear(4, 4), nn.Linear(4, 4)
+    generator.layers = nn.Sequential(part, rest)
+    before = part.weight.detach().clone(), rest.weight.detach().clone()
+    generator.initialize(part)
+    assert not torch.equal(part.weight, before[0])
+    assert torch.equal(rest.weight, before[1])
+
+
+def test_attention_on_a_missing_map() -> None:
+    check_attention((), [4, 8])
+    check_attention([8, 4], [16, 8, 4])
+    message = r"'attention' to hold shorter sides of this network's maps, \[4, 8\], got 16\."
+    with pytest.raises(ValueError, match=message):
+        check_attention([8, 16], [8, 4, 4])
 
 
 def test_image_shape() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gan.networks import MLPDiscriminator, MLPGenerator
+from lightning_gan.networks import Head, MLPDiscriminator, MLPGenerator
 from tests.toys import flat
 
 
@@ -39,7 +39,7 @@ def test_equals_the_written_formula() -> None:
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_number_of_weights(num_classes: int | None) -> None:
     extra = num_classes or 0
-    generator = MLPGenerator(4, (1, 2, 3), (7, 5), num_classes)
+    generator = MLPGenerator(4, (1, 2, 3), (7, 5), num_classes=num_classes)
     assert flat(generator).numel() == (4 + extra + 1) * 7 + (7 + 1) * 5 + (5 + 1) * 6
     discriminator = MLPDiscriminator((1, 2, 3), (7, 5), num_classes)
     assert flat(discriminator).numel() == ((1 + extra) * 6 + 1) * 7 + (7 + 1) * 5 + 5 + 1
@@ -76,4 +76,47 @@ def test_no_hidden_layer(network: Any) -> None:
 
 def test_no_normalization() -> None:
     kinds = {type(layer) for layer in MLPDiscriminator().modules()} - {MLPDiscriminator}
-    assert kinds == {nn.Sequential, nn.Flatten, nn.Linear, nn.LeakyReLU}
+    assert kinds == {nn.Sequential, nn.Flatten, nn.Linear, nn.LeakyReLU, Head, nn.Identity}
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 4, 4)])
+def test_options_of_the_head(shape: tuple[int, ...]) -> None:
+    x, labels = torch.randn(6, *shape), torch.arange(6) % 3
+    assert MLPDiscriminator(shape, (8,), num_outputs=5)(x).shape == (6, 5)
+    several = MLPDiscriminator(shape, (8,), num_classes=3, num_outputs=5)
+    assert several(x, labels).shape == (6, 5)
+    projected = MLPDiscriminator(shape, (8,), 3, "projection")
+    assert projected(x, labels).shape == (6,)
+    assert not torch.isclose(projected(x, labels), projected(x, (labels + 1) % 3)).any()
+    for minibatch, extra in (("stddev", 1), ("discrimination", 100)):
+        mixing: Any = MLPDiscriminator(shape, (8,), minibatch=minibatch)  # type: ignore[arg-type]
+        assert mixing.head.linear.in_features == 8 + extra
+        assert mixing(x).shape == (6,)
+        alone = torch.cat([mixing(sample[None]) for sample in x])
+        assert not torch.allclose(mixing(x), alone)
+
+
+def test_batch_norm_is_that_of_each_hidden_layer() -> None:
+    generator = MLPGenerator(3, (2,), hidden=(5, 4), norm="batch")
+    z = torch.randn(7, 3)
+    x = z
+    parameters = dict(generator.layers.named_parameters())
+    for linear, norm in (("0", "1"), ("3", "4")):
+        x = x @ parameters[f"{linear}.weight"].T + parameters[f"{linear}.bias"]
+        x = (x - x.mean(dim=0)) / (x.var(dim=0, correction=0) + 1e-5).sqrt()
+        x = (x * parameters[f"{norm}.weight"] + parameters[f"{norm}.bias"]).clamp(min=0)
+    expected = x @ parameters["6.weight"].T + parameters["6.bias"]
+    torch.testing.assert_close(generator(z), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pixel_norm_of_hidden_layers() -> None:
+    generator = MLPGenerator(3, (2,), hidden=(5,), norm="pixel")
+    assert isinstance(generator.layers, torch.nn.Sequential)
+    normalized = generator.layers[:2](torch.randn(7, 3))
+    torch.testing.assert_close(normalized.square().mean(dim=1), torch.ones(7), rtol=1e-4, atol=1e-4)
+
+
+def test_unknown_norm() -> None:
+    norm: Any = "layer"
+    with pytest.raises(ValueError, match=r"'norm' to be one of \['batch', 'pixel', 'none'\]"):
+        MLPGenerator(norm=norm)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -5,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.layers import DownBlock, UpBlock
+from lightning_gan.layers import (
+    ConditionalBatchNorm2d,
+    DownBlock,
+    UpBlock,
+    attention_maps,
+    mixing_layers,
+)
 from lightning_gan.networks import ResNetDiscriminator, ResNetGenerator
 from tests.toys import flat
 
@@ -156,7 +163,15 @@ def test_discriminator_mixes_no_samples(norm: Any, count: int) -> None:
 
 def test_initial_weights() -> None:
     """Glorot's uniform bound, times sqrt(2) for a block's 3x3 kernels; no biases."""
-    for network in (ResNetGenerator(16, base_channels=16), ResNetDiscriminator(base_channels=16)):
+    redrawn = ResNetGenerator(16, base_channels=16, attention=[8])
+    for weights in redrawn.parameters():
+        nn.init.constant_(weights, 7)
+    redrawn.initialize()
+    for network in (
+        ResNetGenerator(16, base_channels=16),
+        redrawn,
+        ResNetDiscriminator(base_channels=16, attention=[8]),
+    ):
         for layer in network.modules():
             if not isinstance(layer, nn.Conv2d | nn.Linear):
                 continue
@@ -166,5 +181,92 @@ def test_initial_weights() -> None:
             bound = gain * (6 / (area * (weight.shape[0] + weight.shape[1]))) ** 0.5
             assert weight.abs().max() <= bound
             assert weight.abs().max() > 0.8 * bound
-            assert layer.bias is not None
-            assert not layer.bias.detach().any()
+            assert layer.bias is None or not layer.bias.detach().any()
+
+
+def test_initial_weights_of_the_projection() -> None:
+    head: Any = ResNetDiscriminator(
+        base_channels=64, num_classes=10, conditioning="projection"
+    ).head
+    largest = head.embedding.weight.detach().abs().max().item()
+    bound = (6 / (64 + 10)) ** 0.5
+    assert 0.9 * bound < largest <= bound
+
+
+@pytest.mark.parametrize(
+    ("size", "sides", "up", "down"),
+    [(32, (), [], []), (32, (8, 16), [8, 16], [16, 8]), (128, [32], [32], [32])],
+)
+def test_attention_follows_the_blocks(
+    size: Any, sides: Sequence[int], up: list[int], down: list[int]
+) -> None:
+    options: Any = {"image_size": size, "base_channels": 8, "attention": sides}
+    generator, discriminator = ResNetGenerator(4, **options), ResNetDiscriminator(**options)
+    for network, inputs, kind, order in (
+        (generator, torch.randn(2, 4), UpBlock, up),
+        (discriminator, torch.randn(2, 3, size, size), DownBlock, down),
+    ):
+        maps = attention_maps(network, inputs)
+        assert [m.shape[1] for m in maps.values()] == order
+        layers: Any = network.layers
+        assert all(isinstance(layers[int(name.removeprefix("layers.")) - 1], kind) for name in maps)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "sides", "missing"),
+    [
+        (ResNetGenerator, 32, r"\[8, 16, 32\]", 4),
+        (ResNetGenerator, 128, r"\[8, 16, 32, 64, 128\]", 256),
+        (ResNetDiscriminator, 32, r"\[8, 16\]", 32),
+        (ResNetDiscriminator, 64, r"\[2, 4, 8, 16, 32\]", 64),
+        (ResNetDiscriminator, 128, r"\[4, 8, 16, 32, 64\]", 2),
+    ],
+)
+def test_attention_on_a_missing_map(network: Any, size: int, sides: str, missing: int) -> None:
+    with pytest.raises(ValueError, match=rf"maps, {sides}, got {missing}\."), torch.device("meta"):
+        network(image_size=size, base_channels=8, attention=(8, missing))
+
+
+def test_conditional_norm_of_the_generator() -> None:
+    generator = ResNetGenerator(4, base_channels=4, num_classes=3, conditioning="norm")
+    assert generator.latent_channels == 4
+    assert not any(isinstance(m, nn.BatchNorm2d) and m.affine for m in generator.modules())
+    norms = [layer for layer in generator.modules() if isinstance(layer, ConditionalBatchNorm2d)]
+    assert len(norms) == 2 * 3 + 1
+    generator.eval()
+    z, labels = torch.randn(1, 4).expand(3, 4), torch.arange(3)
+    same = generator(z, labels)
+    torch.testing.assert_close(same, same[:1].expand_as(same), rtol=1e-4, atol=1e-6)
+    for norm in norms:
+        nn.init.normal_(norm.gain)
+    assert len(generator(z, labels).flatten(1).unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "pixel", "none"])
+def test_generator_without_batch_normalization_treats_samples_alone(norm: Any) -> None:
+    generator, z = ResNetGenerator(4, base_channels=4, norm=norm), torch.randn(3, 4)
+    assert not mixing_layers(generator)
+    alone = torch.cat([generator(latent[None]) for latent in z])
+    torch.testing.assert_close(generator(z), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_options_of_the_head() -> None:
+    x, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 1, 0])
+    assert ResNetDiscriminator(base_channels=4, num_outputs=3)(x).shape == (4, 3)
+    options: Any = {"base_channels": 4, "num_classes": 2, "conditioning": "projection"}
+    projected = ResNetDiscriminator(minibatch="stddev", **options)
+    assert not torch.isclose(projected(x, labels), projected(x, 1 - labels)).any()
+    assert mixing_layers(projected) == ["MinibatchStdDev in 'head.minibatch'"]
+
+
+def test_branches_are_summed_or_averaged() -> None:
+    summed = ResNetDiscriminator(base_channels=8)
+    averaged = ResNetDiscriminator(base_channels=8, branches="mean")
+    averaged.load_state_dict(summed.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert isinstance(summed.layers, nn.Sequential)
+    assert isinstance(averaged.layers, nn.Sequential)
+    torch.testing.assert_close(averaged.layers[0](x), summed.layers[0](x) / 2, rtol=1e-5, atol=1e-6)
+    branches: Any = "max"
+    with pytest.raises(ValueError, match=r"'branches' to be one of \['sum', 'mean'\], got 'max'"):
+        ResNetDiscriminator(base_channels=8, branches=branches)
