@@ -1,6 +1,5 @@
 """The command line: Lightning's own commands for a model and its data, and a few beside them."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from lightning_gan.callbacks import GANCheckpoint, GeneratorEMA, SampleGrid
 from lightning_gan.commands import add_sample_arguments, sample
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import resolve_checkpoint, verify_checkpoint
+from lightning_gan.training.runtime import silence_jsonargparse
 
 # For each command beside the Trainer's: what declares its arguments, and what runs with them.
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[..., None]]] = {
@@ -54,8 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments without the program's name; None takes the process's own.
     """
-    # They concern Lightning's own use of jsonargparse, which no user can mend.
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    silence_jsonargparse()
     arguments = list(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in COMMANDS:
         name, *rest = arguments

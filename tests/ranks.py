@@ -38,16 +38,16 @@ class Ranks:
         """Call ``function(rank, *args)`` on both ranks and return both results."""
         for pipe in self._pipes:
             pipe.send((function, args))
-        results = []
+        answers = []
         for rank, pipe in enumerate(self._pipes):
             if not pipe.poll(TIMEOUT):
                 self.close()
                 raise TimeoutError(f"rank {rank} did not answer within {TIMEOUT} s")
-            ok, result = pipe.recv()
-            results.append(result)
+            answers.append(pipe.recv())  # of all, or the next call would get what is left
+        for rank, (ok, result) in enumerate(answers):
             if not ok:
                 raise AssertionError(f"rank {rank} failed:\n{result}")
-        return results
+        return [result for _, result in answers]
 
     def close(self) -> None:
         for process in self._processes:

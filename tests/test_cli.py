@@ -15,10 +15,18 @@ from lightning_gan.cli import main
 from lightning_gan.data import Digits
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import CheckpointError, read_checkpoint
-from tests.toys import VARIANTS, flat
+from tests.toys import VARIANTS, config_of, flat
 
 # A checkpoint's folder of another run, and loaders without workers: known and meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+
+
+SHORT = [
+    *("--trainer.accelerator", "cpu", "--trainer.max_steps", "4"),
+    *("--trainer.limit_val_batches", "0.002", "--trainer.check_val_every_n_epoch", "1"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--checkpoint.every_n_train_steps", "2", "--samples.every_n_steps", "2"),
+]
 
 
 def points_run(folder: Path, variant: str = "WGANGP", *more: str) -> list[str]:
@@ -29,10 +37,8 @@ def points_run(folder: Path, variant: str = "WGANGP", *more: str) -> list[str]:
         *("--model.generator", "MLPGenerator", "--model.generator.hidden", "[8]"),
         *("--model.discriminator", "MLPDiscriminator", "--model.discriminator.hidden", "[8]"),
         *("--data", "GaussianMixture", "--data.num_samples", "400", "--data.batch_size", "10"),
-        *("--trainer.logger.save_dir", str(folder), "--trainer.accelerator", "cpu"),
-        *("--trainer.max_steps", "4", "--trainer.limit_val_batches", "0.002"),
-        *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
-        *("--checkpoint.every_n_train_steps", "2", "--samples.every_n_steps", "2"),
+        *("--trainer.logger.save_dir", str(folder)),
+        *SHORT,
         *more,
     ]
 
@@ -45,9 +51,21 @@ def run(tmp_path_factory: Any) -> Path:
     return folder / "version_0"
 
 
+def ring_run(folder: Path, variant: str, *more: str) -> list[str]:
+    """Return the arguments of a short run of a variant's own configuration for the ring."""
+    return [
+        "fit",
+        f"--config={config_of(VARIANTS[variant], 'ring')}",
+        *("--data.num_samples", "400", "--data.batch_size", "10"),
+        *("--trainer.logger.save_dir", str(folder), "--trainer.logger.name", "null"),
+        *SHORT,
+        *more,
+    ]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_run_folder_is_complete_and_loads_without_arguments(variant: str, tmp_path: Path) -> None:
-    main(points_run(tmp_path, variant, "--trainer.log_every_n_steps", "2"))
+    main(ring_run(tmp_path, variant, "--trainer.log_every_n_steps", "2"))
     folder = tmp_path / "version_0"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert {

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import LightningModule
+from torch import nn
 
+from lightning_gan.cli import main
 from lightning_gan.gans import AdversarialModule
-from tests.toys import flat, points, toy_networks, toy_trainer
+from lightning_gan.layers import mixing_layers
+from tests.toys import VARIANTS, ToyData, flat, points, toy_networks, toy_trainer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,14 +29,57 @@ def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_variant_example(tmp_path: Path) -> None:
-    example = next(block for block in BLOCKS if "class HingeGAN" in block)
+    example = next(block for block in BLOCKS if "class MyHingeGAN" in block)
     names: dict[str, Any] = {}
     exec(example, names)
-    model = names["HingeGAN"](**toy_networks())
+    model = names["MyHingeGAN"](**toy_networks())
     assert isinstance(model, AdversarialModule)
     before = flat(model)
     toy_trainer(tmp_path).fit(model, points())
     assert not torch.equal(flat(model), before)
+
+
+class Autoencoder(LightningModule):
+    """The user's own, as the example finds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(1, 4, 4, stride=4)
+        self.decoder = nn.Sequential(nn.ConvTranspose2d(4, 1, 4, stride=4), nn.Tanh())
+
+
+def test_autoencoder_example(tmp_path: Path) -> None:
+    example = next(block for block in BLOCKS if "class SharpAutoencoder" in block)
+    assert len(example.split("class ")[1].splitlines()) <= 30
+    names: dict[str, Any] = {"Autoencoder": Autoencoder}
+    exec(example, names)
+    model = names["SharpAutoencoder"]()
+    parts = [model.encoder, model.decoder, model.discriminator]
+    before = [flat(part) for part in parts]
+    batches = torch.rand(4, 10, 1, 16, 16) * 2 - 1
+    trainer = toy_trainer(tmp_path, max_steps=4)
+    trainer.fit(model, ToyData(*batches))
+    for part, old in zip(parts, before, strict=True):
+        assert flat(part).isfinite().all()
+        assert not torch.equal(flat(part), old)
+
+
+def test_yaml_example(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "config.yaml"
+    path.write_text(example)
+    short = ["--trainer.max_steps=1", "--trainer.accelerator=cpu", "--data.batch_size=4"]
+    quiet = ["--trainer.enable_progress_bar=false", f"--trainer.logger.save_dir={tmp_path}"]
+    main(["fit", f"--config={path}", "--data=Digits", "--data.image_size=16", *short, *quiet])
+    model = AdversarialModule.load_from_checkpoint(tmp_path / "version_0/checkpoints/last.ckpt")
+    assert type(model).__name__ == "HingeGAN"
+    assert len(mixing_layers(model.discriminator)) == 1
+    assert model.replay is not None
+
+
+def test_every_variant_has_a_row() -> None:
+    rows = {row.split("`")[1] for row in README.splitlines() if row.startswith("| `")}
+    assert VARIANTS.keys() <= rows
 
 
 def test_the_second_command_is_what_ci_runs() -> None:
@@ -42,6 +89,8 @@ def test_the_second_command_is_what_ci_runs() -> None:
 
 def test_named_files_exist() -> None:
     names = re.findall(r"configs/[a-z0-9_]+[/.][a-z0-9_.]+", README)
-    assert len(names) > 4
+    for folders, file in re.findall(r"configs/{([a-z0-9,]+)}/([a-z_]+\.yaml)", README):
+        names += [f"configs/{folder}/{file}" for folder in folders.split(",")]
+    assert len(names) > 50
     for name in names:
         assert (ROOT / name).is_file(), name

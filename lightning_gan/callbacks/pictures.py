@@ -50,13 +50,16 @@ def image_grid(images: Tensor, columns: int | None = None) -> Tensor:
     return grid
 
 
-def scatter_plot(fake: Tensor, real: Tensor | None = None, title: str = "") -> Tensor:
+def scatter_plot(
+    fake: Tensor, real: Tensor | None = None, title: str = "", groups: Tensor | None = None
+) -> Tensor:
     """Draw generated points over real ones.
 
     Args:
         fake: (N, 2).
         real: (M, 2), or None.
         title: Text above the plot.
+        groups: Number of each generated point's group, (N,), which gives it its colour.
 
     Returns:
         (3, 600, 600) uint8.
@@ -70,15 +73,18 @@ def scatter_plot(fake: Tensor, real: Tensor | None = None, title: str = "") -> T
         )
         reach = 1.5 * float(real.abs().max())  # fixed, so that the plots of a run can be compared
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    axes.scatter(
-        fake[:, 0].cpu(),
-        fake[:, 1].cpu(),
-        s=5,
-        color="tab:red",
-        alpha=0.5,
-        label="generated",
-        linewidths=0,
-    )
+    makers = torch.zeros(len(fake), dtype=torch.int64) if groups is None else groups.cpu()
+    for maker in makers.unique().tolist():
+        mine = fake.cpu()[makers == maker]
+        axes.scatter(
+            mine[:, 0],
+            mine[:, 1],
+            s=5,
+            color="tab:red" if groups is None else f"C{maker}",
+            alpha=0.5,
+            label="generated" if groups is None else f"generator {maker}",
+            linewidths=0,
+        )
     axes.legend(loc="upper right", markerscale=2)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (H, W, 3)

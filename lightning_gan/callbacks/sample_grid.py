@@ -1,15 +1,16 @@
 """Pictures of the same latents over a run."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
-from lightning_gan.gans.batch import unpack
 from lightning_gan.gans.generative import GenerativeModule
+from lightning_gan.training.batch import unpack
 
 SCATTER_POINTS = 2000  # enough to show every mode of a mixture, few enough to see single points
 
@@ -20,7 +21,8 @@ class SampleGrid(Callback):
     Writes ``samples/step_00000000.png`` and so on into the run's folder, beside ``real.png``, and
     shows them in TensorBoard or Weights & Biases where one of these is the logger. Two-dimensional
     data are drawn as points over the real ones. The averaged generator is used where there is one.
-    A conditional model's columns are its classes.
+    A conditional model's columns are its classes. The rows of a mixture are its generators, all on
+    the same latents; of points, their colours are.
 
     Args:
         every_n_steps: Generator iterations between two pictures.
@@ -64,7 +66,7 @@ class SampleGrid(Callback):
             return
         if self._real is None or (self._real.dim() == 2 and len(self._real) < SCATTER_POINTS):
             seen = [] if self._real is None else [self._real]
-            real = unpack(batch).real.detach().cpu()
+            real = unpack(batch).samples.detach().cpu()
             self._real = torch.cat([*seen, real])[:SCATTER_POINTS]
         if self._drawn_step is None:
             if self._real.dim() == 4:
@@ -107,12 +109,31 @@ class SampleGrid(Callback):
         points = self._real is not None and self._real.dim() == 2
         n = SCATTER_POINTS if points else self.num_samples
         latents = model.sample_latents(n, torch.Generator().manual_seed(self.seed))
-        classes = model.num_classes
+        classes, columns = model.num_classes, model.num_classes
         labels = None if classes is None else torch.arange(n, device=latents.device) % classes
+        makers = None
+        if hasattr(model.generator, "num_generators"):  # a mixture
+            if not points:
+                columns, latents = _rows_of_generators(model.generator, latents, columns)
+            makers = model.generator.choose(latents)  # type: ignore[operator]
         samples = model.render(latents, labels)
         if samples.dim() == 4:
-            return image_grid(samples, columns=classes)
-        return scatter_plot(samples, self._real, title) if samples.shape[1:] == (2,) else None
+            return image_grid(samples, columns=columns)
+        if samples.shape[1:] != (2,):
+            return None
+        return scatter_plot(samples, self._real, title, makers)
 
     def _write(self, name: str, picture: Tensor) -> None:
         save_picture(picture, self._folder / f"{name}.png")
+
+
+def _rows_of_generators(
+    generator: nn.Module, latents: Tensor, columns: int | None
+) -> tuple[int, Tensor]:
+    """Have each row of a grid made by one generator of a mixture, all from the same latents."""
+    n, count = len(latents), int(generator.num_generators)  # type: ignore[arg-type]
+    columns = columns or max(1, min(math.ceil(math.sqrt(n)), n // count))
+    place = torch.arange(n, device=latents.device)
+    row, column = place // columns, place % columns
+    shared = latents[row // count * columns + column]  # new ones once each generator had its row
+    return columns, generator.assign(shared, row % count)  # type: ignore[operator]

@@ -15,8 +15,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lightning_gan.gans.batch import unpack
+from lightning_gan.layers import apply, evaluating
+from lightning_gan.training.batch import Batch, unpack
 from lightning_gan.training.checkpoint_io import read_checkpoint
+from lightning_gan.training.runtime import silence_jsonargparse
 
 Model = TypeVar("Model")
 
@@ -82,10 +84,13 @@ class GenerativeModule(LightningModule):
         labels = torch.randint(self.num_classes, (n,), device=device, generator=generator)
         return labels.to(self.device)
 
-    def generate(self, n: int, labels: Tensor | None = None) -> Tensor:
+    def generate(self, n: int, labels: Tensor | None = None) -> Batch:
         """Generate ``n`` samples in training mode, with gradient, in the weights' precision."""
-        samples: Tensor = apply(self.generator, self.sample_latents(n), labels)
-        return samples.to(self.dtype)
+        if self.num_classes is None:
+            labels = None  # the data's, which nobody asked for
+        latents = self.sample_latents(n)
+        samples: Tensor = apply(self.generator, latents, labels)
+        return Batch(samples.to(self.dtype), labels, latents)
 
     @torch.no_grad()
     def sample(
@@ -135,8 +140,8 @@ class GenerativeModule(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Generate as many samples as the batch has, with its labels."""
-        real, labels = unpack(batch)
-        return self.sample(len(real), labels)
+        real = unpack(batch)
+        return self.sample(len(real.samples), real.labels)
 
     def attach_ema(self) -> nn.Module:
         """Return the averaged generator, a copy of the generator if there was none yet."""
@@ -183,6 +188,7 @@ class GenerativeModule(LightningModule):
             CheckpointError: If the file is missing, damaged or not a checkpoint.
             ValueError: If it holds a model of another class, or of one that was not imported.
         """
+        silence_jsonargparse()
         saved_class: type[Self] = cls
         if isinstance(checkpoint_path, str | Path) and "://" not in str(checkpoint_path):
             parameters = read_checkpoint(Path(checkpoint_path)).get("hyper_parameters", {})
@@ -191,25 +197,6 @@ class GenerativeModule(LightningModule):
         return super(GenerativeModule, saved_class).load_from_checkpoint(
             checkpoint_path, map_location, hparams_file, strict, weights_only=True, **kwargs
         )
-
-
-def apply(network: nn.Module, x: Tensor, labels: Tensor | None) -> Any:
-    """Call a network, with labels if it is conditional."""
-    if getattr(network, "num_classes", None) is None:
-        return network(x)
-    return network(x, labels)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode for a while, each of its layers back as it was after."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_gan.functional import wasserstein_discriminator_loss, wasserstein_generator_loss
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.wgan import WGAN
 from lightning_gan.training import GANAdam, GradientPenalty, Penalty
 
 
-class WGANGP(AdversarialModule):
+class WGANGP(WGAN):
     r"""Wasserstein GAN whose critic is kept 1-Lipschitz by a penalty on its slope.
 
     .. math::
@@ -26,7 +25,9 @@ class WGANGP(AdversarialModule):
         generator: See :class:`~lightning_gan.gans.base.AdversarialModule`.
         discriminator: The critic; without batch normalisation.
         gp_weight: :math:`\lambda`; 10 as in the paper (0.1 in its 2-D toys).
+        one_sided: Whether slopes below 1 are free; the paper prefers to pull them up to 1, too.
         n_critic: Critic updates per generator update; 5 as in the paper.
+        weight_clip_val_d: Bound on the critic's weights; none, unlike in WGAN.
         penalties: Penalties beside the gradient penalty.
         optimizer_g: Adam with a rate of 1e-4 and betas (0, 0.9) as in the paper.
         optimizer_d: Likewise.
@@ -43,7 +44,9 @@ class WGANGP(AdversarialModule):
         discriminator: nn.Module,
         *,
         gp_weight: float = 10.0,
+        one_sided: bool = False,
         n_critic: int = 5,
+        weight_clip_val_d: float | None = None,
         penalties: Sequence[Penalty] | None = None,
         optimizer_g: OptimizerCallable = lambda p: GANAdam(p, lr=1e-4, beta1=0.0, beta2=0.9),
         optimizer_d: OptimizerCallable = lambda p: GANAdam(p, lr=1e-4, beta1=0.0, beta2=0.9),
@@ -53,18 +56,9 @@ class WGANGP(AdversarialModule):
             generator,
             discriminator,
             n_critic=n_critic,
-            penalties=[GradientPenalty(gp_weight), *(penalties or ())],
+            weight_clip_val_d=weight_clip_val_d,
+            penalties=[GradientPenalty(gp_weight, one_sided=one_sided), *(penalties or ())],
             optimizer_g=optimizer_g,
             optimizer_d=optimizer_d,
             **kwargs,
         )
-
-    def discriminator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
-        """Estimate the Wasserstein distance."""
-        loss = wasserstein_discriminator_loss(*self.discriminate(real, fake, labels))
-        self.record("wasserstein", -loss)
-        return {"wasserstein": loss}
-
-    def generator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
-        """Shorten the distance."""
-        return {"wasserstein": wasserstein_generator_loss(self.logits(fake, labels))}

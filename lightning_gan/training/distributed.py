@@ -66,6 +66,15 @@ def broadcast_buffers(*networks: nn.Module) -> None:
             buffer.copy_(value.view_as(buffer))
 
 
+def broadcast(tensor: Tensor) -> Tensor:
+    """Return rank 0's values of a tensor that has the same shape on all ranks."""
+    if _world_size() == 1:
+        return tensor
+    tensor = tensor.contiguous().clone()
+    torch.distributed.broadcast(tensor, src=0)
+    return tensor
+
+
 def average(values: Tensor) -> Tensor:
     """Return the mean of ``values`` over all ranks."""
     if _world_size() == 1:

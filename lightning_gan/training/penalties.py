@@ -1,15 +1,26 @@
 """Penalties on the discriminator as objects with a weight and an interval, for any variant."""
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from lightning_gan.functional import gradient_penalty, zero_centered_gradient_penalty
+from lightning_gan.functional import (
+    dragan_penalty,
+    drift_penalty,
+    gradient_penalty,
+    zero_centered_gradient_penalty,
+)
 from lightning_gan.layers import mixing_layers
 
 Logits = Callable[[Tensor], Tensor]
+
+
+def _check_non_negative(name: str, value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"Expected '{name}' to be non-negative and finite, got {value}.")
 
 
 class Penalty(nn.Module, ABC):
@@ -21,7 +32,7 @@ class Penalty(nn.Module, ABC):
             multiplied by ``interval`` there, so that its mean strength stays the same ("lazy").
 
     Raises:
-        ValueError: If ``weight`` is negative or ``interval`` below 1.
+        ValueError: If ``weight`` is negative or not finite, or ``interval`` below 1.
 
     Reference:
         Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020,
@@ -35,8 +46,7 @@ class Penalty(nn.Module, ABC):
 
     def __init__(self, weight: float, interval: int = 1) -> None:
         super().__init__()
-        if not weight >= 0:
-            raise ValueError(f"Expected 'weight' to be non-negative, got {weight}.")
+        _check_non_negative("weight", weight)
         if interval < 1:
             raise ValueError(f"Expected 'interval' to be at least 1, got {interval}.")
         self.weight = weight
@@ -71,13 +81,20 @@ class GradientPenalty(Penalty):
 
     Args:
         weight: :math:`\lambda`; 10 as in the paper (0.1 for 2-D toys).
-        target: Slope that costs nothing.
-        one_sided: Whether slopes below the target are free.
+        target: t, the slope that costs nothing. With 0 it is the zero-centred penalty of
+            Thanh-Tung et al., under which the game converges.
+        one_sided: Whether slopes below the target are free, so that the critic is 1-Lipschitz but
+            not pushed to the slope 1 everywhere; without effect for ``target=0``.
         interval: See :class:`Penalty`.
+
+    Raises:
+        ValueError: If ``weight`` or ``target`` is negative or not finite, or ``interval`` below 1.
 
     Reference:
         Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017,
-        https://arxiv.org/abs/1704.00028, eq. (3).
+        https://arxiv.org/abs/1704.00028, eq. (3), and section 4 for one side; Thanh-Tung et al.,
+        "Improving Generalization and Stability of Generative Adversarial Networks", ICLR 2019,
+        https://arxiv.org/abs/1902.03984 (``target=0``).
     """
 
     name = "gradient_penalty"
@@ -90,6 +107,7 @@ class GradientPenalty(Penalty):
         interval: int = 1,
     ) -> None:
         super().__init__(weight, interval)
+        _check_non_negative("target", target)
         self.target = target
         self.one_sided = one_sided
 
@@ -100,13 +118,46 @@ class GradientPenalty(Penalty):
         )
 
 
+class DRAGAN(Penalty):
+    r"""Pull the slope around real samples towards 1.
+
+    .. math::
+        \lambda\,\mathbb{E}\big[(\lVert\nabla_{\hat x} D(\hat x)\rVert_2 - 1)^2\big], \quad
+        \hat x = x + \alpha\, c\, \mathrm{std}(x)\, u
+
+    Args:
+        weight: :math:`\lambda`; 10 as in the authors' code.
+        scale: c, how far samples are moved, in standard deviations of the rank's own batch.
+        interval: See :class:`Penalty`.
+
+    Raises:
+        ValueError: If ``weight`` or ``scale`` is negative or not finite, or ``interval`` below 1.
+
+    Reference:
+        Kodali et al., "On Convergence and Stability of GANs", 2017,
+        https://arxiv.org/abs/1705.07215.
+    """
+
+    name = "dragan"
+
+    def __init__(self, weight: float = 10.0, scale: float = 0.5, interval: int = 1) -> None:
+        super().__init__(weight, interval)
+        _check_non_negative("scale", scale)
+        self.scale = scale
+
+    def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
+        """Compute the unweighted term, a scalar."""
+        return dragan_penalty(discriminator, real, scale=self.scale)
+
+
 class R1(Penalty):
     r"""Flatten the discriminator at real samples.
 
     .. math:: \tfrac{\gamma}{2}\,\mathbb{E}\big[\lVert\nabla_x D(x)\rVert_2^2\big]
 
     Args:
-        weight: :math:`\gamma`; 10 as in the paper.
+        weight: :math:`\gamma`; 10 as in the paper. The authors' code leaves the half out, so
+            that its 10 is 20 here.
         interval: See :class:`Penalty`.
 
     Reference:
@@ -143,6 +194,33 @@ class R2(R1):
         return zero_centered_gradient_penalty(discriminator, fake)
 
 
+class Drift(Penalty):
+    r"""Keep the logits of real samples near 0, which a Wasserstein loss leaves free to drift.
+
+    .. math:: \epsilon\,\mathbb{E}[D(x)^2]
+
+    It looks at the real samples once more, and differentiates nothing by them.
+
+    Args:
+        weight: :math:`\epsilon`; 1e-3 as in the paper.
+        interval: See :class:`Penalty`.
+
+    Reference:
+        Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and
+        Variation", ICLR 2018, https://arxiv.org/abs/1710.10196, appendix A.1.
+    """
+
+    name = "drift"
+    per_sample_gradient = False
+
+    def __init__(self, weight: float = 1e-3, interval: int = 1) -> None:
+        super().__init__(weight, interval)
+
+    def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
+        """Compute the unweighted term, a scalar."""
+        return drift_penalty(discriminator(real))
+
+
 class Penalties(nn.ModuleList):
     """The penalties of one training.
 
@@ -160,7 +238,7 @@ class Penalties(nn.ModuleList):
         for name, count in Counter(penalty.name for penalty in self._all()).items():
             if count > 1:
                 raise ValueError(f"Expected 'penalties' of different names, got '{name}' twice.")
-        mixed = mixing_layers(discriminator)
+        mixed = mixing_layers(discriminator, under_penalty=True)
         for penalty in self._all():
             if penalty.per_sample_gradient and mixed:
                 raise ValueError(

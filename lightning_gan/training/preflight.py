@@ -1,7 +1,9 @@
 """Refusals in words before anything is trained: Trainer options, networks, batches."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +14,7 @@ from lightning.pytorch.strategies import (
 )
 from lightning.pytorch.strategies.xla import XLAStrategy
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -115,17 +117,20 @@ def warn_of_unit_range(real: Tensor) -> None:
         )
 
 
-def check_networks(real: Tensor, fake: Tensor, discriminator: Callable[[Tensor], Tensor]) -> None:
+def check_networks(
+    real: Tensor, fake: Tensor, discriminator: Callable[[Tensor], Tensor], num_outputs: int = 1
+) -> None:
     """Refuse networks that do not fit the data, with the shapes of both.
 
     Args:
         real: A few real samples.
         fake: As many generated ones.
-        discriminator: Maps samples to logits; called once.
+        discriminator: Maps samples to its outputs; called once.
+        num_outputs: Number of outputs per sample; 1 allows any number of logits.
 
     Raises:
         ValueError: If the generator makes another shape than the data's, or the discriminator
-            cannot take it or does not return a logit per sample.
+            cannot take it or does not return so many outputs per sample.
     """
     if fake.shape != real.shape:
         raise ValueError(
@@ -133,14 +138,106 @@ def check_networks(real: Tensor, fake: Tensor, discriminator: Callable[[Tensor],
             f"got {tuple(fake.shape[1:])}."
         )
     try:
-        logits = discriminator(real)
+        outputs = discriminator(real)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"Expected 'discriminator' to take samples of the data's shape "
             f"{tuple(real.shape[1:])}, got the error: {error}"
         ) from error
-    if logits.shape[:1] != real.shape[:1]:
+    if num_outputs > 1 and outputs.shape != (len(real), num_outputs):
+        raise ValueError(
+            f"Expected 'discriminator' to return {num_outputs} outputs per sample, "
+            f"{(len(real), num_outputs)}, got {tuple(outputs.shape)}."
+        )
+    if outputs.shape[:1] != real.shape[:1]:
         raise ValueError(
             f"Expected 'discriminator' to return one row of logits per sample, "
-            f"({len(real)}, ...), got {tuple(logits.shape)}."
+            f"({len(real)}, ...), got {tuple(outputs.shape)}."
         )
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of those there are.
+
+    Raises:
+        ValueError: Naming the argument and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"Expected '{name}' to be one of {list(choices)}, got {value!r}.")
+
+
+def check_outputs(expected: int, found: int | None) -> None:
+    """Refuse a discriminator that is known to have another number of outputs than losses read.
+
+    Raises:
+        ValueError: Naming the argument to give to the network.
+    """
+    if found is not None and found != expected:
+        raise ValueError(
+            f"Expected a 'discriminator' with num_outputs={expected}, which is what this "
+            f"variant's losses read, got num_outputs={found}."
+        )
+
+
+def check_conditional(variant: str, **networks: nn.Module) -> None:
+    """Refuse networks that are not all conditional on the same classes.
+
+    Args:
+        variant: Name of the variant that asks, for the message.
+        **networks: The networks by the names of their arguments.
+
+    Raises:
+        ValueError: If one is unconditional, or two differ in their number of classes.
+    """
+    classes = {name: getattr(network, "num_classes", None) for name, network in networks.items()}
+    for name, num_classes in classes.items():
+        if num_classes is None:
+            raise ValueError(
+                f"Expected a conditional '{name}' for {variant}, which learns from labels, got "
+                "num_classes=None. Give the network its num_classes."
+            )
+    if len(set(classes.values())) > 1:
+        raise ValueError(f"Expected networks with the same num_classes, got {classes}.")
+
+
+def check_mixture(variant: str, generator: nn.Module) -> None:
+    """Refuse a generator that is not several.
+
+    Args:
+        variant: Name of the variant that asks, for the message.
+        generator: The network.
+
+    Raises:
+        ValueError: If it has no ``num_generators``, no ``choose`` that tells from the latents which
+            of them made a sample, or no ``assign`` that has another one make it.
+    """
+    if not all(hasattr(generator, name) for name in ("num_generators", "choose", "assign")):
+        raise ValueError(
+            f"Expected a MixtureGenerator as 'generator' of {variant}, got "
+            f"{type(generator).__name__}. Wrap it: MixtureGenerator(generator, num_generators=4)."
+        )
+
+
+_SMOOTHING = {"real_target", "fake_target", "label_smoothing"}
+
+
+def refuse_unknown(variant: type, unknown: Mapping[str, object]) -> None:
+    """Refuse arguments that a variant does not have, saying what may have been meant.
+
+    Raises:
+        TypeError: If there is any.
+    """
+    for name in unknown:
+        if name in _SMOOTHING:
+            hint = (
+                " Label smoothing moves the targets of a cross-entropy; GAN and the variants on "
+                "it have 'real_target' and 'fake_target'."
+            )
+        else:
+            parameters = [
+                p for base in variant.__mro__ for p in signature(base).parameters.values()
+            ]
+            known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise TypeError(f"{variant.__name__} has no argument '{name}'.{hint}")

@@ -30,3 +30,8 @@ def prepare_runtime(strategy: Strategy, networks: nn.Module, *, fallback: bool) 
     # Weights are saved after the step, and batches are checked whoever loads them.
     warnings.filterwarnings("ignore", "Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
+
+
+def silence_jsonargparse() -> None:
+    """Silence deprecations in Lightning's own use of jsonargparse, which no user can mend."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

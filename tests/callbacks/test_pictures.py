@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
@@ -94,6 +95,33 @@ def test_axes_do_not_follow_generated_points() -> None:
     real, outlier = torch.randn(30, 2), torch.tensor([[1e6, 1e6]])
     inside = scatter_plot(torch.zeros(1, 2), real)
     assert torch.equal(inside, scatter_plot(torch.cat([torch.zeros(1, 2), outlier]), real))
+
+
+def _shows(picture: Tensor, colour: str) -> bool:
+    """Tell whether a picture has a pixel of a colour of matplotlib's."""
+    wanted = 255 * torch.tensor(to_rgb(colour))
+    return bool(((picture.permute(1, 2, 0) - wanted).abs().amax(dim=2) < 4).any())
+
+
+def test_groups_of_points_have_colours_of_their_own() -> None:
+    real = torch.tensor([[-3.0, -3.0], [3.0, 3.0]])
+    # Two heaps below the legend, left and right of the middle; half transparent points add up.
+    fake = torch.tensor([[-2.0, -2.0], [2.0, -2.0]]).repeat_interleave(30, dim=0)
+    for groups in ([0, 1], [1, 0], [2, 2], [0, 4]):
+        places = torch.tensor(groups).repeat_interleave(30)
+        halves = scatter_plot(fake, real, groups=places)[:, 300:].split(300, dim=2)
+        for half, group in zip(halves, groups, strict=True):
+            assert [_shows(half, f"C{k}") for k in range(5)] == [k == group for k in range(5)]
+            assert not _shows(half, "tab:pink")
+    for half in scatter_plot(fake, real)[:, 300:].split(300, dim=2):
+        assert [_shows(half, colour) for colour in ("tab:red", "C0", "C1")] == [True, False, False]
+
+
+def test_groups_are_not_recoloured_where_one_is_missing() -> None:
+    fake = torch.zeros(30, 2)
+    for group in (0, 2):
+        picture = scatter_plot(fake, groups=torch.full((30,), group))
+        assert [_shows(picture, f"C{k}") for k in range(3)] == [k == group for k in range(3)]
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

@@ -15,13 +15,23 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 from torch import Tensor, nn
 
-from lightning_gan import GAN
+from lightning_gan import GAN, MGAN
 from lightning_gan.callbacks import GeneratorEMA, SampleGrid
 from lightning_gan.callbacks.pictures import image_grid, save_picture, scatter_plot
 from lightning_gan.gans import AdversarialModule
-from lightning_gan.networks import MLPDiscriminator, MLPGenerator
+from lightning_gan.networks import MixtureGenerator, MLPDiscriminator, MLPGenerator
 from tests.ranks import Ranks
-from tests.toys import ToyData, flat, image_networks, images, points, toy_networks, toy_trainer
+from tests.toys import (
+    NUM_CLASSES,
+    ToyData,
+    flat,
+    image_networks,
+    images,
+    labelled,
+    points,
+    toy_networks,
+    toy_trainer,
+)
 
 
 def _networks(*shape: int) -> dict[str, Any]:
@@ -133,6 +143,79 @@ def test_columns_are_classes(num_samples: int, across: int, tmp_path: Path) -> N
     assert torch.equal(drawn, image_grid(model.render(latents, labels), columns=3))
     assert drawn.shape[2] == across * 50 + 2
     assert drawn.shape[1] == -(-num_samples // 3) * 50 + 2
+
+
+def _assert_same_picture(actual: Tensor, expected: Tensor) -> None:
+    # Batches of another size may be rounded otherwise.
+    torch.testing.assert_close(actual.int(), expected.int(), rtol=0, atol=1)
+
+
+def _mixture(pair: Any, num_classes: int | None = None) -> dict[str, Any]:
+    networks: dict[str, Any] = pair(num_classes, num_outputs=1 + 3)
+    return networks | {"generator": MixtureGenerator(networks["generator"], 3)}
+
+
+@pytest.mark.parametrize(("num_samples", "across"), [(12, 4), (3, 1), (2, 1), (1, 1)])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_rows_are_generators_on_the_same_latents(
+    num_samples: int, across: int, averaged: bool, tmp_path: Path
+) -> None:
+    model = MGAN(**_mixture(image_networks))
+    callbacks: list[Any] = [SampleGrid(num_samples=num_samples, seed=5, dirpath=tmp_path)]
+    callbacks += [GeneratorEMA(0.9)] if averaged else []
+    toy_trainer(tmp_path, callbacks=callbacks).fit(model, images())
+    drawn = _read(tmp_path / "step_00000002.png")
+    latents = torch.randn(num_samples, 4 + 3, generator=torch.Generator().manual_seed(5))
+    mixture = model.ema_generator if averaged else model.generator
+    assert isinstance(mixture, MixtureGenerator)
+    parts = mixture.eval().generators
+    with torch.no_grad():  # each generator by itself, which takes all but the choice
+        rows = torch.cat([part(latents[:across, :4]) for part in parts])
+    _assert_same_picture(drawn, image_grid(rows[:num_samples], columns=across))
+
+
+def test_more_rows_than_generators_have_new_latents(tmp_path: Path) -> None:
+    model = MGAN(**_mixture(image_networks))
+    callbacks: list[Any] = [SampleGrid(num_samples=18, seed=5, dirpath=tmp_path)]
+    toy_trainer(tmp_path, callbacks=callbacks).fit(model, images())
+    latents = torch.randn(18, 4 + 3, generator=torch.Generator().manual_seed(5))[:, :4]
+    parts = model.generator.eval().generators
+    with torch.no_grad():
+        rows = [part(latents[:5]) for part in parts] + [parts[0](latents[5:8])]  # type: ignore[index, operator, union-attr]
+    drawn = _read(tmp_path / "step_00000002.png")
+    _assert_same_picture(drawn, image_grid(torch.cat(rows), columns=5))
+
+
+def test_mixtures_columns_are_classes(tmp_path: Path) -> None:
+    model = MGAN(**_mixture(image_networks, NUM_CLASSES))
+    grid = SampleGrid(num_samples=30, dirpath=tmp_path)
+    toy_trainer(tmp_path, callbacks=[grid]).fit(model, labelled(images()))
+    latents = torch.randn(30, 4 + 3, generator=torch.Generator().manual_seed(0))
+    mixture = model.generator.eval()
+    assert isinstance(mixture, MixtureGenerator)
+    with torch.no_grad():
+        rows = [part(latents[:10, :4], torch.arange(10)) for part in mixture.generators]
+    drawn = _read(tmp_path / "step_00000002.png")
+    _assert_same_picture(drawn, image_grid(torch.cat(rows), columns=10))
+
+
+def test_points_of_a_mixture_are_coloured_by_generator(tmp_path: Path) -> None:
+    model, data = MGAN(**_mixture(toy_networks)), points()
+    toy_trainer(tmp_path, callbacks=[SampleGrid(2, dirpath=tmp_path)]).fit(model, data)
+    latents = torch.randn(2000, 2 + 3, generator=torch.Generator().manual_seed(0))
+    chosen = latents[:, 2:].argmax(dim=1)
+    assert chosen.bincount().min() > 500
+    mixture = model.generator.eval()
+    assert isinstance(mixture, MixtureGenerator)
+    samples = torch.zeros(2000, 2)
+    with torch.no_grad():
+        for k, part in enumerate(mixture.generators):
+            samples[chosen == k] = part(latents[chosen == k, :2])
+    real = torch.cat(data.batches[:2])
+    expected = scatter_plot(samples, real, "2 generator iterations", chosen)
+    drawn = _read(tmp_path / "step_00000002.png")
+    _assert_same_picture(drawn, expected)
+    assert not torch.equal(drawn, scatter_plot(samples, real, "2 generator iterations"))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

@@ -15,6 +15,7 @@ from lightning_gan import GAN, WGANGP
 from lightning_gan.callbacks import GANCheckpoint
 from lightning_gan.gans.base import Terms
 from lightning_gan.training import R1, CheckpointError, DurableCheckpointIO, read_checkpoint
+from lightning_gan.training.batch import Batch
 from tests.toys import (
     ToyData,
     flat,
@@ -88,10 +89,10 @@ class _Sizes(GAN):
         super().__init__(**kwargs)
         self.sizes: list[int] = []
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
-        assert real.shape == fake.shape
-        self.sizes.append(len(real))
-        return super().discriminator_loss(real, fake, labels)
+    def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
+        assert real.samples.shape == fake.samples.shape
+        self.sizes.append(len(real.samples))
+        return super().discriminator_loss(real, fake)
 
 
 def test_foreign_batch_is_split_into_near_equal_parts(
@@ -302,8 +303,8 @@ def test_training_does_not_depend_on_logging_or_other_draws(tmp_path: Path) -> N
 class _Failing(GAN):
     """Its generator loss is NaN from one iteration on."""
 
-    def generator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
-        terms = super().generator_loss(real, fake, labels)
+    def generator_loss(self, real: Batch, fake: Batch) -> Terms:
+        terms = super().generator_loss(real, fake)
         if self.trainer.global_step >= 5:
             terms["adversarial"] = terms["adversarial"] * torch.nan
         return terms

@@ -1,5 +1,6 @@
 """Plain ddp on two processes against one process on the union of their batches."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,25 +14,43 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gan import GAN, WGANGP
 from lightning_gan.gans.base import Terms
-from lightning_gan.networks import MLPGenerator
+from lightning_gan.layers import apply
+from lightning_gan.training.batch import Batch
 from tests.ranks import WORLD_SIZE, Ranks
-from tests.toys import VARIANTS, ToyData, flat, image_networks, sgd, toy_networks, toy_trainer
+from tests.toys import (
+    NUM_CLASSES,
+    VARIANTS,
+    ToyData,
+    flat,
+    image_networks,
+    labelled,
+    networks_for,
+    sgd,
+    toy_networks,
+    toy_trainer,
+)
 
 STEPS, N_CRITIC, BATCH = 3, 2, 8
 
 
-class _PartlyUsed(MLPGenerator):
-    """Has a parameter no step uses, and one that every second call uses."""
+class _PartlyUsed(nn.Module):
+    """Has a parameter no step uses, and one that not every call uses."""
 
-    def __init__(self) -> None:
-        super().__init__(hidden=(16,))
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.inner = generator
         self.never = nn.Parameter(torch.ones(3))
         self.sometimes = nn.Parameter(torch.ones(()))
         self.calls = 0
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("latent_dim", "num_classes", "num_generators", "choose"):
+            return getattr(self.inner, name)
+        return super().__getattr__(name)
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         self.calls += 1
-        x = super().forward(z, labels)
+        x: Tensor = apply(self.inner, z, labels)
         return x * self.sometimes if self.calls % 3 else x
 
 
@@ -50,16 +69,20 @@ class _UnionRandom:
         return share
 
 
-def _networks(case: str) -> dict[str, Any]:
+def _networks(case: str, variant: str) -> dict[str, Any]:
     torch.manual_seed(0)
-    networks = toy_networks()
+    networks = networks_for(VARIANTS[variant])
     if case == "spectral norm":
         for layer in networks["discriminator"].modules():
             if isinstance(layer, nn.Linear):
                 spectral_norm(layer)
     if case == "unused parameters":
-        networks["generator"] = _PartlyUsed()
+        networks["generator"] = _PartlyUsed(networks["generator"])
     return networks
+
+
+def _batches(data: Tensor, classes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(data.flatten(1, -2), classes.flatten(1), strict=True)
 
 
 def _train(rank: int, world_size: int, folder: Path, case: str, variant: str) -> Tensor:
@@ -67,9 +90,10 @@ def _train(rank: int, world_size: int, folder: Path, case: str, variant: str) ->
     data = torch.randn(
         STEPS, N_CRITIC, WORLD_SIZE, BATCH, 2, generator=torch.Generator().manual_seed(1)
     )
-    share = data if world_size == 1 else data[:, :, rank]
+    classes = torch.arange(BATCH).expand(data.shape[:-1]) % NUM_CLASSES
+    ranks = slice(None) if world_size == 1 else rank
     model = VARIANTS[variant](
-        **_networks(case), n_critic=N_CRITIC, optimizer_g=sgd, optimizer_d=sgd
+        **_networks(case, variant), n_critic=N_CRITIC, optimizer_g=sgd, optimizer_d=sgd
     )
     options: dict[str, Any] = {"max_steps": STEPS}
     if world_size > 1:
@@ -79,7 +103,9 @@ def _train(rank: int, world_size: int, folder: Path, case: str, variant: str) ->
         patch("torch.rand", _UnionRandom(rand, rank, world_size)),
         patch("torch.randn", _UnionRandom(randn, rank, world_size)),
     ):
-        toy_trainer(folder, **options).fit(model, ToyData(*share.flatten(1, -2)))
+        toy_trainer(folder, **options).fit(
+            model, ToyData(*_batches(data[:, :, ranks], classes[:, :, ranks]))
+        )
     return flat(model)
 
 
@@ -132,8 +158,8 @@ def test_buffers_are_equal_and_latents_differ(ranks: Ranks, tmp_path: Path) -> N
 class _Overflowing(GAN):
     """In the second iteration, the generator's loss overflows on rank 1."""
 
-    def generator_loss(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Terms:
-        terms = super().generator_loss(real, fake, labels)
+    def generator_loss(self, real: Batch, fake: Batch) -> Terms:
+        terms = super().generator_loss(real, fake)
         if self.trainer.global_step == 1 and self.global_rank == 1:
             terms["adversarial"] = terms["adversarial"] * torch.inf
         return terms
@@ -174,11 +200,13 @@ def test_overflow_on_one_rank_skips_the_step_on_all(ranks: Ranks, tmp_path: Path
 
 def _train_half(rank: int, folder: Path, variant: str) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    model = VARIANTS[variant](**image_networks(), optimizer_g=sgd, optimizer_d=sgd)
+    model = VARIANTS[variant](
+        **networks_for(VARIANTS[variant], image_networks), optimizer_g=sgd, optimizer_d=sgd
+    )
     before = flat(model)
     batches = torch.rand(2, 10, 1, 8, 8, generator=torch.Generator().manual_seed(rank)) * 2 - 1
     options: dict[str, Any] = {"strategy": "ddp", "devices": 2, "precision": "bf16-mixed"}
-    toy_trainer(folder, **options).fit(model, ToyData(*batches))
+    toy_trainer(folder, **options).fit(model, labelled(ToyData(*batches)))
     return before, flat(model)
 
 

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from lightning_gan.callbacks import GeneratorEMA
 from lightning_gan.gans import AdversarialModule
+from lightning_gan.training.batch import unpack
 from tests.toys import (
     VARIANTS,
     ToyData,
     flat,
     image_networks,
     images,
+    labelled,
+    networks_for,
     points,
     toy_networks,
     toy_trainer,
@@ -31,11 +34,11 @@ every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIAN
 @every_variant
 @pytest.mark.parametrize("networks", [toy_networks, image_networks])
 def test_terms_are_finite_scalars(variant: type[AdversarialModule], networks: Any) -> None:
-    model = variant(**networks())
-    real = (points() if networks is toy_networks else images()).batches[0]
-    fake = model.generate(len(real))
+    model = variant(**networks_for(variant, networks))
+    real = unpack(labelled(points() if networks is toy_networks else images()).batches[0])
+    fake = model.generate(len(real.samples), real.labels)
     for loss in (model.discriminator_loss, model.generator_loss):
-        terms = loss(real, fake, None)
+        terms = loss(real, fake)
         assert terms
         for term in terms.values():
             assert term.shape == ()
@@ -50,10 +53,10 @@ def test_updates_leave_the_other_network_alone(
         ("_update_generator", "discriminator"),
         ("_update_discriminator", "generator"),
     ):
-        model = variant(**toy_networks())
+        model = variant(**networks_for(variant))
         before = {name: flat(net) for name, net in model.named_children() if flat_or_none(net)}
         with patch.object(model, skipped):
-            toy_trainer(tmp_path, max_steps=-1, max_epochs=1).fit(model, points())
+            toy_trainer(tmp_path, max_steps=-1, max_epochs=1).fit(model, labelled(points()))
         for name in ("generator", "discriminator"):
             network = getattr(model, name)
             same = torch.equal(flat(network), before[name])
@@ -71,7 +74,7 @@ def flat_or_none(network: Any) -> bool:
 def test_everything_counts_generator_iterations(
     variant: type[AdversarialModule], tmp_path: Path
 ) -> None:
-    model = variant(**toy_networks(), n_critic=3)
+    model = variant(**networks_for(variant), n_critic=3)
     steps: Counter[int] = Counter()
     checkpoints = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
     logger = CSVLogger(tmp_path, name="log", version="")
@@ -90,7 +93,7 @@ def test_everything_counts_generator_iterations(
                 optimizer.register_step_post_hook(lambda *_, i=i: steps.update([i]))
             return super().train_dataloader()
 
-    trainer.fit(model, Counting(*points(batches=3).batches))
+    trainer.fit(model, Counting(*labelled(points(batches=3)).batches))
     assert trainer.global_step == 7
     assert steps == {0: 7, 1: 21}
     assert {path.stem for path in tmp_path.glob("*.ckpt")} == {"step=2", "step=4", "step=6"}
@@ -103,21 +106,21 @@ def test_everything_counts_generator_iterations(
 @every_variant
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true", "64-true"])
 def test_precisions(variant: type[AdversarialModule], precision: Any, tmp_path: Path) -> None:
-    model = variant(**image_networks())
+    model = variant(**networks_for(variant, image_networks))
     before = flat(model).double()
     options: dict[str, Any] = {"precision": precision}
     if precision == "16-mixed":  # which Lightning would turn into bf16 on a CPU
         scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
         options = {"plugins": MixedPrecision("16-mixed", "cpu", scaler)}
     seen: set[torch.dtype] = set()
-    logits = model.logits
+    outputs = model.outputs
 
     def spy(*args: Any, **kwargs: Any) -> Tensor:
-        seen.add((result := logits(*args, **kwargs)).dtype)
+        seen.add((result := outputs(*args, **kwargs)).dtype)
         return result
 
-    with patch.object(model, "logits", spy):
-        toy_trainer(tmp_path, **options).fit(model, images())
+    with patch.object(model, "outputs", spy):
+        toy_trainer(tmp_path, **options).fit(model, labelled(images()))
     assert flat(model).isfinite().all()
     assert not torch.equal(flat(model).double(), before)
     assert seen == {torch.float64 if precision == "64-true" else torch.float32}
@@ -125,11 +128,9 @@ def test_precisions(variant: type[AdversarialModule], precision: Any, tmp_path: 
 
 @every_variant
 def test_conditional_networks(variant: type[AdversarialModule], tmp_path: Path) -> None:
-    model = variant(**toy_networks(num_classes=3))
-    labels = torch.arange(20) % 3
-    batches = [(batch, labels) for batch in points().batches]
-    toy_trainer(tmp_path, callbacks=[GeneratorEMA()]).fit(model, ToyData(*batches))
-    latents = torch.zeros(2, 2)
+    model = variant(**networks_for(variant, conditional=True))
+    toy_trainer(tmp_path, callbacks=[GeneratorEMA()]).fit(model, labelled(points()))
+    latents = torch.zeros(2, model.latent_dim)
     first, second = model.render(latents, torch.tensor([0, 1]))
     assert not torch.equal(first, second)
     assert model.sample(5).shape == (5, 2)
@@ -138,7 +139,7 @@ def test_conditional_networks(variant: type[AdversarialModule], tmp_path: Path) 
 
 @every_variant
 def test_sample_shape_range_and_reproducibility(variant: type[AdversarialModule]) -> None:
-    model = variant(**image_networks())
+    model = variant(**networks_for(variant, image_networks))
     draws = [model.sample(300, generator=torch.Generator().manual_seed(5)) for _ in range(2)]
     assert draws[0].shape == (300, 1, 8, 8)
     assert draws[0].dtype == torch.float32
@@ -147,16 +148,16 @@ def test_sample_shape_range_and_reproducibility(variant: type[AdversarialModule]
     assert torch.equal(*draws)
     assert all(module.training for module in model.modules())
     # Each sample depends on its latent alone, not on its neighbours nor on the chunks.
-    latents = torch.randn(300, 4)
-    alone = model.render(latents[254:258])
-    torch.testing.assert_close(model.render(latents)[254:258], alone, rtol=1e-5, atol=1e-6)
+    latents = torch.randn(300, model.latent_dim)
+    labels = model.sample_labels(300)
+    alone = model.render(latents[254:258], None if labels is None else labels[254:258])
+    torch.testing.assert_close(model.render(latents, labels)[254:258], alone, rtol=1e-5, atol=1e-6)
 
 
 @every_variant
 def test_validate_test_and_predict(variant: type[AdversarialModule], tmp_path: Path) -> None:
-    model = variant(**image_networks(num_classes=2))
-    loader = [(batch, torch.arange(10) % 2) for batch in images().batches]
-    data = ToyData(*loader).train_dataloader()
+    model = variant(**networks_for(variant, image_networks, conditional=True))
+    data = labelled(images()).train_dataloader()
     trainer = toy_trainer(tmp_path)
     [validated] = trainer.validate(model, data, verbose=False)
     [tested] = trainer.test(model, data, verbose=False)

@@ -8,13 +8,15 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from lightning_gan import WGANGP
+from lightning_gan import CGAN, WGANGP
 from lightning_gan.callbacks import GANCheckpoint, GeneratorEMA, SampleGrid
 from lightning_gan.data import Digits
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import read_checkpoint
+from lightning_gan.training.augmentation import InstanceNoise
+from lightning_gan.training.replay import ExperienceReplay
 from tests.ranks import Ranks
-from tests.toys import VARIANTS, image_networks, toy_trainer
+from tests.toys import VARIANTS, image_networks, networks_for, toy_trainer
 
 # Each case resumes from one reference run's folder into a folder of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -27,13 +29,16 @@ def _decay(optimizer: Any) -> torch.optim.lr_scheduler.LRScheduler:
     return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
 
 
-def _model(variant: type[AdversarialModule]) -> AdversarialModule:
+def _model(variant: type[AdversarialModule], extras: bool) -> AdversarialModule:
     torch.manual_seed(0)
-    networks = image_networks()
+    networks = networks_for(variant, image_networks)
     layers = networks["discriminator"].layers
     assert isinstance(layers, nn.Sequential)
     layers.insert(1, nn.Dropout(0.3))  # draws random numbers of its own
-    return variant(**networks, n_critic=2, lr_scheduler_d=_decay)
+    options: dict[str, Any] = {}
+    if extras:  # a memory that is full after two iterations, noise that is gone in the last ones
+        options = {"replay": ExperienceReplay(100), "augmentation": InstanceNoise(0.3, STEPS - 2)}
+    return variant(**networks, n_critic=2, lr_scheduler_d=_decay, **options)
 
 
 def train(
@@ -41,9 +46,13 @@ def train(
     variant: type[AdversarialModule],
     workers: int = 0,
     ckpt_path: Path | None = None,
+    extras: bool = False,
     **options: Any,
 ) -> Trainer:
-    """Train on an epoch of 5 iterations, validating after each, saving every iteration."""
+    """Train on an epoch of 5 iterations, validating after each, saving every iteration.
+
+    With ``extras``, earlier samples are shown again and all have noise.
+    """
     world_size = options.get("devices", 1)
     # 1,617 training digits: 5 steps of 2 batches on each rank, and some left over.
     data = Digits(batch_size=150 // world_size, num_workers=workers, seed=3)
@@ -60,7 +69,7 @@ def train(
         ],
         **{"max_steps": STEPS} | options,
     )
-    trainer.fit(_model(variant), data, ckpt_path=ckpt_path)
+    trainer.fit(_model(variant, extras), data, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -138,3 +147,29 @@ def test_resume_on_two_ranks_is_exact(
     reference = _references["two ranks"]
     ranks.run(_run_rank, tmp_path, step, reference)
     assert_same_run(tmp_path, reference)
+
+
+def _run_rank_with_extras(rank: int, folder: Path, ckpt_path: Path | None) -> None:
+    train(folder, CGAN, ckpt_path=ckpt_path, extras=True, strategy="ddp", devices=2)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("step", [1, EPOCH + 2])
+def test_resume_with_replay_and_noise_is_exact(
+    ranks: Ranks, devices: int, step: int, tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    def run(folder: Path, ckpt_path: Path | None = None) -> None:
+        if devices == 1:
+            train(folder, CGAN, ckpt_path=ckpt_path, extras=True)
+        else:
+            ranks.run(_run_rank_with_extras, folder, ckpt_path)
+
+    name = f"extras on {devices}"
+    if name not in _references:
+        _references[name] = tmp_path_factory.mktemp("extras")
+        run(_references[name])
+    reference = _references[name]
+    run(tmp_path, reference / f"step_{step:08d}.ckpt")
+    assert_same_run(tmp_path, reference)
+    memory = read_checkpoint(tmp_path / "last.ckpt")["lightning_gan"]["replay"]
+    assert len(memory["samples"]) == len(memory["labels"]) == 100

@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_gan import WGANGP
 from lightning_gan.training import R1
+from lightning_gan.training.batch import Batch
 from tests.toys import ToyData, sgd, toy_trainer
 
 REAL, FAKE = torch.randn(6, 2), torch.randn(6, 2)
@@ -23,12 +24,12 @@ def _model(**options: object) -> WGANGP:
 def test_terms_of_a_linear_critic() -> None:
     model = _model()
     distance = ((REAL - FAKE) @ SLOPE.T).mean()
-    d_terms = model.discriminator_loss(REAL, FAKE, None)
+    d_terms = model.discriminator_loss(Batch(REAL), Batch(FAKE))
     torch.testing.assert_close(d_terms["wasserstein"], -distance, rtol=1e-5, atol=1e-5)
-    g_terms = model.generator_loss(REAL, FAKE, None)
+    g_terms = model.generator_loss(Batch(REAL), Batch(FAKE))
     expected = -(FAKE @ SLOPE.T).mean()
     torch.testing.assert_close(g_terms["wasserstein"], expected, rtol=1e-5, atol=1e-5)
-    penalties = model.penalties(model.logits, REAL, FAKE, 0)
+    penalties = model.penalties(model.discriminator, REAL, FAKE, 0)
     assert penalties["gradient_penalty"].item() == pytest.approx(10 * (5 - 1) ** 2)
 
 

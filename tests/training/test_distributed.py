@@ -3,7 +3,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.training.distributed import average, average_gradients, broadcast_buffers
+from lightning_gan.training.distributed import (
+    average,
+    average_gradients,
+    broadcast,
+    broadcast_buffers,
+)
 from tests.ranks import Ranks
 
 Gradients = list[Tensor | None]
@@ -185,6 +190,35 @@ def test_networks_without_buffers(ranks: Ranks) -> None:
     assert ranks.run(_broadcast_nothing) == [True, True]
 
 
+def _tensors(rank: int) -> list[Tensor]:
+    torch.manual_seed(rank)
+    whole = torch.randn(4, 3, 2, 2)
+    return [
+        whole,
+        whole.to(memory_format=torch.channels_last),
+        whole[::2, 1],  # strided
+        whole.half(),
+        whole.bfloat16(),
+        whole.double(),
+        torch.randint(2**60, (5,)),
+        torch.arange(3) == rank,
+        torch.tensor(float(rank)),
+        torch.zeros(0, 2),
+    ]
+
+
+def _broadcast_tensors(rank: int) -> tuple[list[Tensor], list[Tensor]]:
+    join()
+    given = _tensors(rank)
+    return [broadcast(x) for x in given], given
+
+
+def test_tensors_of_rank_zero_reach_all(ranks: Ranks) -> None:
+    for rank, (received, given) in enumerate(ranks.run(_broadcast_tensors)):
+        assert_exact(received, _tensors(0))
+        assert_exact(given, _tensors(rank))  # what was given stays
+
+
 def _average(rank: int) -> tuple[Tensor, Tensor]:
     join()
     values = torch.tensor([[1.0, 2.0], [3.0, 10.0]])[rank]
@@ -212,3 +246,4 @@ def test_single_process_changes_nothing() -> None:
 
     values = torch.randn(3)
     assert_exact(average(values), values)
+    assert_exact(broadcast(values), values)

@@ -6,10 +6,20 @@ import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_gan.networks import DCGANDiscriminator
-from lightning_gan.training.preflight import check_batch, check_networks, check_trainer
+from lightning_gan import ACGAN, GAN, MGAN, SNGAN, WGAN, WGANGP
+from lightning_gan.networks import DCGANDiscriminator, MixtureGenerator, MLPGenerator
+from lightning_gan.training.preflight import (
+    check_batch,
+    check_choice,
+    check_conditional,
+    check_mixture,
+    check_networks,
+    check_outputs,
+    check_trainer,
+    refuse_unknown,
+)
 from tests.toys import toy_trainer
 
 NAN, INF = float("nan"), float("inf")
@@ -176,4 +186,134 @@ def test_refuses_a_discriminator_without_a_logit_per_sample(shape: tuple[int, ..
         check_networks(x, x, lambda _: torch.zeros(shape))
     assert str(error.value) == (
         f"Expected 'discriminator' to return one row of logits per sample, (2, ...), got {shape}."
+    )
+
+
+@pytest.mark.parametrize("num_outputs", [2, 11])
+def test_several_outputs_that_fit(num_outputs: int) -> None:
+    x = torch.zeros(2, 3, 8, 8)
+    check_networks(x, x, lambda _: torch.zeros(2, num_outputs), num_outputs)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (2, 3), (2, 4, 1), (4,), (3, 4), (4, 2)])
+def test_refuses_another_number_of_outputs(shape: tuple[int, ...]) -> None:
+    x = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(ValueError) as error:
+        check_networks(x, x, lambda _: torch.zeros(shape), num_outputs=4)
+    assert str(error.value) == (
+        f"Expected 'discriminator' to return 4 outputs per sample, (2, 4), got {shape}."
+    )
+
+
+@pytest.mark.parametrize(("expected", "found"), [(1, 1), (4, 4), (1, None), (4, None)])
+def test_outputs_that_fit_or_are_unknown(expected: int, found: int | None) -> None:
+    check_outputs(expected, found)
+
+
+@pytest.mark.parametrize(("expected", "found"), [(4, 1), (1, 4), (11, 10)])
+def test_refuses_a_discriminator_of_other_outputs(expected: int, found: int) -> None:
+    message = (
+        rf"'discriminator' with num_outputs={expected}, .* losses read, got num_outputs={found}\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_outputs(expected, found)
+
+
+def test_choices() -> None:
+    for choice in ("sun", "moon"):
+        check_choice("light", choice, iter(["sun", "moon"]))
+    message = r"Expected 'light' to be one of \['sun', 'moon'\], got 'mars'\."
+    with pytest.raises(ValueError, match=message):
+        check_choice("light", "mars", {"sun": 1, "moon": 2})
+
+
+def _of_classes(num_classes: int | None) -> nn.Module:
+    network = nn.Linear(2, 2)
+    network.num_classes = num_classes  # type: ignore[assignment]
+    return network
+
+
+def test_conditional_networks_that_fit() -> None:
+    check_conditional("X", generator=_of_classes(3))
+    check_conditional("X", generator=_of_classes(3), discriminator=_of_classes(3))
+
+
+@pytest.mark.parametrize("unconditional", [nn.Linear(2, 2), _of_classes(None)])
+def test_refuses_unconditional_networks(unconditional: nn.Module) -> None:
+    message = r"conditional 'second' for X, .* num_classes=None\. Give the network its num_classes"
+    with pytest.raises(ValueError, match=message):
+        check_conditional("X", first=_of_classes(3), second=unconditional)
+
+
+def test_refuses_networks_of_different_classes() -> None:
+    message = r"same num_classes, got {'first': 3, 'second': 10}\."
+    with pytest.raises(ValueError, match=message):
+        check_conditional("X", first=_of_classes(3), second=_of_classes(10))
+
+
+class _OwnMixture(nn.Module):
+    num_generators = 2
+
+    def choose(self, z: Tensor) -> Tensor:
+        return (z[:, 0] > 0).long()
+
+    def assign(self, z: Tensor, indices: Tensor) -> Tensor:
+        return torch.cat([2.0 * indices[:, None] - 1, z[:, 1:]], dim=1)
+
+
+def test_mixtures() -> None:
+    check_mixture("X", MixtureGenerator(MLPGenerator(), 2))
+    check_mixture("X", _OwnMixture())  # of the user's own
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"num_generators": 2}, {"choose": "any"}, {"num_generators": 2, "choose": "any"}],
+)
+def test_refuses_single_generators(attributes: dict[str, Any]) -> None:
+    network = nn.Linear(2, 2)
+    for name, value in attributes.items():
+        setattr(network, name, value)
+    message = (
+        r"MixtureGenerator as 'generator' of X, got Linear\. "
+        r"Wrap it: MixtureGenerator\(generator, num_generators=4\)\."
+    )
+    with pytest.raises(ValueError, match=message):
+        check_mixture("X", network)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "meant"),
+    [
+        (GAN, "generator_objectiv", "generator_objective"),  # its own
+        (WGANGP, "gpweight", "gp_weight"),
+        (ACGAN, "real_targets", "real_target"),  # of the variant it extends
+        (MGAN, "diversty_weight", "diversity_weight"),
+        (SNGAN, "n_critics", "n_critic"),  # of the loop
+        (WGAN, "gradient_clip_val", "gradient_clip_val_g"),  # of what is around it
+        (WGAN, "optimiser_g", "optimizer_g"),
+        (WGAN, "latent_dims", "latent_dim"),
+    ],
+)
+def test_misspelt_arguments_are_corrected(variant: type, name: str, meant: str) -> None:
+    with pytest.raises(TypeError) as error:
+        refuse_unknown(variant, {name: 1})
+    assert str(error.value) == (
+        f"{variant.__name__} has no argument '{name}'. Did you mean '{meant}'?"
+    )
+
+
+def test_unknown_arguments_are_named() -> None:
+    refuse_unknown(GAN, {})
+    with pytest.raises(TypeError, match=r"^WGAN has no argument 'zzz'\.$"):
+        refuse_unknown(WGAN, {"zzz": 1})
+
+
+@pytest.mark.parametrize("name", ["real_target", "fake_target", "label_smoothing"])
+def test_smoothing_is_referred_to_the_variants_that_have_it(name: str) -> None:
+    with pytest.raises(TypeError) as error:
+        refuse_unknown(WGAN, {name: 0.9})
+    assert str(error.value) == (
+        f"WGAN has no argument '{name}'. Label smoothing moves the targets of a cross-entropy; GAN "
+        "and the variants on it have 'real_target' and 'fake_target'."
     )

@@ -1,16 +1,24 @@
-"""Batches in the forms in which loaders yield them."""
+"""Samples with what is known of them, and the forms in which loaders yield them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Real samples, (N, C, H, W) or (N, D), and their classes, (N,), where there are any."""
+    """Samples, real or generated.
 
-    real: Tensor
+    Attributes:
+        samples: (N, C, H, W), images in [-1, 1]; or (N, D).
+        labels: Their classes, (N,) int64, where there are any.
+        latents: What generated samples were made of, (N, ``latent_dim``).
+    """
+
+    samples: Tensor
     labels: Tensor | None = None
+    latents: Tensor | None = None
 
     def split(self, parts: int) -> list["Batch"]:
         """Split into near-equal parts.
@@ -18,16 +26,28 @@ class Batch(NamedTuple):
         Raises:
             ValueError: If there are fewer samples than parts.
         """
-        if len(self.real) < parts:
+        if len(self.samples) < parts:
             raise ValueError(
                 f"Expected batches of at least n_critic={parts} samples, one for each update of "
-                f"the discriminator, got {len(self.real)}."
+                f"the discriminator, got {len(self.samples)}."
             )
         if parts == 1:
             return [self]
-        reals = self.real.tensor_split(parts)
-        labels = [None] * parts if self.labels is None else self.labels.tensor_split(parts)
-        return [Batch(*pair) for pair in zip(reals, labels, strict=True)]
+        split = [[None] * parts if x is None else x.tensor_split(parts) for x in self]
+        return [Batch(*part) for part in zip(*split, strict=True)]
+
+    def rows(self, which: Any) -> "Batch":
+        """Return some of the samples, by a slice or by an index or mask tensor."""
+        return self.map(lambda x: x[which])
+
+    def join(self, other: "Batch") -> "Batch":
+        """Return the samples of both, with what is known of all of them."""
+        return self.map(lambda x, y: torch.cat([x, y]), other)
+
+    def map(self, change: Callable[..., Tensor], *others: "Batch") -> "Batch":
+        """Apply a function to each kind of tensor, of this batch and of others that have it too."""
+        kinds = zip(self, *others, strict=True)
+        return Batch(*(None if any(x is None for x in xs) else change(*xs) for xs in kinds))  # type: ignore[arg-type]
 
 
 def unpack(batch: Any) -> Batch:

@@ -1,0 +1,184 @@
+"""Every piece works for any variant from YAML: ddp on two processes, bf16, and exact resume."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_gan.cli import main
+from lightning_gan.gans import AdversarialModule
+from lightning_gan.training import read_checkpoint
+from tests.ranks import Ranks
+
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+
+
+def _piece(name: str, **options: Any) -> dict[str, Any]:
+    return {"class_path": f"lightning_gan.{name}", "init_args": options}
+
+
+def _dcgan(kind: str, side: int = 16, **options: Any) -> dict[str, Any]:
+    sizes = {"image_size": side, "image_channels": 1, "base_channels": 8}
+    return _piece(f"networks.DCGAN{kind}", **sizes, **options)
+
+
+def _resnet(kind: str, **options: Any) -> dict[str, Any]:
+    return _piece(f"networks.ResNet{kind}", image_channels=1, base_channels=8, **options)
+
+
+GENERATOR, DISCRIMINATOR = _dcgan("Generator"), _dcgan("Discriminator", norm="none")
+
+# For each piece: the variant that it is given to, and its arguments.
+PIECES: dict[str, tuple[str, dict[str, Any]]] = {
+    "penalties": (
+        "HingeGAN",
+        {
+            "penalties": [
+                _piece("training.R1", weight=1.0, interval=2),
+                _piece("training.R2", weight=1.0),
+                _piece("training.DRAGAN", weight=1.0),
+                _piece("training.Drift"),
+                _piece("training.GradientPenalty", weight=1.0, target=0.0),
+            ]
+        },
+    ),
+    "one-sided penalty, two rates": (
+        "WGANGP",
+        {
+            "one_sided": True,
+            "optimizer_g": _piece("training.GANAdam", lr=1e-3),
+            "optimizer_d": _piece("training.GANAdam", lr=1e-4),
+        },
+    ),
+    "replay, noise, clipping": (
+        "LSGAN",
+        {
+            "replay": _piece("training.ExperienceReplay", capacity=20, fraction=0.5),
+            "augmentation": _piece("training.InstanceNoise", std=0.2, steps=10),
+            "weight_clip_val_d": 0.05,
+        },
+    ),
+    "minibatch discrimination, attention, pixel norm": (
+        "GAN",
+        {
+            "generator": _dcgan("Generator", norm="pixel", attention=[8]),
+            "discriminator": _dcgan(
+                "Discriminator", norm="none", attention=[8], minibatch="discrimination"
+            ),
+            "real_target": 0.9,
+        },
+    ),
+    "spectral norm, minibatch deviation": (
+        "LSGAN",
+        {
+            "generator": _piece("layers.spectral_normalize", network=GENERATOR),
+            "discriminator": _piece(
+                "layers.spectral_normalize",
+                network=_dcgan("Discriminator", norm="none", minibatch="stddev"),
+            ),
+        },
+    ),
+    "equalised learning rate": (
+        "WGANGP",
+        {
+            "generator": _piece(
+                "layers.equalize_learning_rate", network=_dcgan("Generator", norm="pixel")
+            ),
+            "discriminator": _piece("layers.equalize_learning_rate", network=DISCRIMINATOR),
+        },
+    ),
+    "several scales": (
+        "WGANGP",
+        {
+            "discriminator": _piece(
+                "networks.MultiScaleDiscriminator",
+                discriminators=[DISCRIMINATOR, _dcgan("Discriminator", side=8, norm="none")],
+            )
+        },
+    ),
+    "patches": (
+        "HingeGAN",
+        {
+            "discriminator": _piece(
+                "networks.PatchDiscriminator", image_channels=1, base_channels=8, num_layers=1
+            ),
+            "penalties": [_piece("training.R1", weight=1.0)],
+        },
+    ),
+    "1-Lipschitz blocks": (
+        "WGAN",
+        {
+            "generator": _resnet("Generator"),
+            "discriminator": _piece(
+                "layers.lipschitz_normalize", network=_resnet("Discriminator", branches="mean")
+            ),
+            "weight_clip_val_d": None,
+            "n_critic": 2,
+        },
+    ),
+    "a mixture without a classifier": (
+        "HingeGAN",
+        {
+            "generator": _piece(
+                "networks.MixtureGenerator", generator=GENERATOR, num_generators=3, share="none"
+            )
+        },
+    ),
+}
+
+
+def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
+    variant, options = PIECES[piece]
+    networks = {"generator": GENERATOR, "discriminator": DISCRIMINATOR}
+    side = 32 if "ResNet" in str(options) else 16
+    config = {
+        "seed_everything": 1,
+        "model": _piece(variant, **networks | options),
+        "data": _piece("data.Digits", image_size=side, batch_size=10),
+        "trainer": {"max_steps": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp",
+                    "precision": "bf16-mixed", "enable_progress_bar": False,
+                    "enable_model_summary": False, "limit_val_batches": 0.2,
+                    "log_every_n_steps": 2},
+        "checkpoint": {"every_n_train_steps": 2, "dirpath": str(folder / "checkpoints")},
+        "samples": {"dirpath": str(folder / "samples")},
+    }  # fmt: skip
+    path = folder / f"config_{rank}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    resume = [] if ckpt_path is None else [f"--ckpt_path={ckpt_path}"]
+    logger = ["--trainer.logger.save_dir", str(folder)]
+    main(["fit", f"--config={path}", *logger, *resume])
+
+
+def _assert_same(actual: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key, value in expected.items():
+            _assert_same(actual[key], value)
+    elif isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    else:
+        assert actual == expected
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_piece_on_two_ranks_in_bf16_with_resume(piece: str, ranks: Ranks, tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    for folder in (whole, resumed):
+        folder.mkdir()
+    ranks.run(_run, whole, piece, None)
+    earlier = whole / "checkpoints" / "step_00000002.ckpt"
+    ranks.run(_run, resumed, piece, str(earlier))
+    expected = read_checkpoint(whole / "checkpoints" / "last.ckpt")
+    actual = read_checkpoint(resumed / "checkpoints" / "last.ckpt")
+    assert expected["global_step"] == 4
+    for part in ("state_dict", "lightning_gan"):
+        _assert_same(actual[part], expected[part])
+    weights = expected["state_dict"]
+    start = read_checkpoint(earlier)["state_dict"]
+    moved = [name for name in weights if not torch.equal(weights[name], start[name])]
+    assert any(name.startswith("discriminator.") for name in moved)
+    assert any(name.startswith("generator.") for name in moved)
+    model = AdversarialModule.load_from_checkpoint(whole / "checkpoints" / "last.ckpt")
+    assert model.sample(3).isfinite().all()
