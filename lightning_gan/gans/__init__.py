@@ -7,6 +7,7 @@ from lightning_gan.gans.fgan import FGAN
 from lightning_gan.gans.gan import GAN
 from lightning_gan.gans.hinge_gan import HingeGAN
 from lightning_gan.gans.lsgan import LSGAN
+from lightning_gan.gans.madgan import MADGAN
 from lightning_gan.gans.mgan import MGAN
 from lightning_gan.gans.projection_gan import ProjectionGAN
 from lightning_gan.gans.sagan import SAGAN
@@ -20,6 +21,7 @@ __all__ = [
     "FGAN",
     "GAN",
     "LSGAN",
+    "MADGAN",
     "MGAN",
     "SAGAN",
     "SNGAN",
