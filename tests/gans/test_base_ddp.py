@@ -44,7 +44,7 @@ class _PartlyUsed(nn.Module):
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("latent_dim", "num_classes", "num_generators", "choose"):
+        if name in ("latent_dim", "num_classes", "num_generators", "choose", "assign"):
             return getattr(self.inner, name)
         return super().__getattr__(name)
 
