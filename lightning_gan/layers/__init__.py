@@ -18,6 +18,7 @@ from lightning_gan.layers.minibatch import MinibatchDiscrimination, MinibatchStd
 from lightning_gan.layers.mixing import mixing_layers
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.normalization import Normalization, PixelNorm, normalization
+from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock, UpBlock
 from lightning_gan.layers.spectral import spectral_normalize
 
@@ -31,6 +32,7 @@ __all__ = [
     "Normalization",
     "PixelNorm",
     "SelfAttention",
+    "SumPool",
     "UpBlock",
     "append_labels",
     "apply",

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from lightning_gan.layers.conditioning import ConditionalSequential
 from lightning_gan.layers.modes import evaluating
+from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock
 
 LinearMap = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
@@ -105,8 +106,8 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
         example: A batch that it takes, (N, ...); its size decides on the convolutions' norms.
 
     Returns:
-        Norm of each ``nn.Conv2d``, ``nn.ConvTranspose2d`` and ``nn.Linear`` by its name, above 0
-        unless the weight is 0.
+        Norm of each ``nn.Conv2d``, ``nn.ConvTranspose2d``, ``nn.Linear`` and :class:`SumPool` by
+        its name, above 0 unless the weight is 0.
 
     Raises:
         ValueError: If the network does not use one of its layers on ``example``, or uses it on maps
@@ -122,11 +123,14 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
     layers: dict[str, nn.Module] = {
         name: layer
         for name, layer in network.named_modules(remove_duplicate=False)
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | SumPool)
     }
     norms = {}
     with evaluating(network), torch.inference_mode(False), torch.no_grad():
         for name, shape in _input_shapes(network, layers, example).items():
+            if isinstance(layers[name], SumPool):
+                norms[name] = prod(shape[1:]) ** 0.5  # of a sum over so many positions
+                continue
             linear_map = _linear_map(layers[name], name)
             norms[name], _ = _largest_singular(linear_map, _weight(layers[name]), shape)
     return norms
@@ -140,8 +144,9 @@ def lipschitz_bound(network: nn.Module, example: Tensor) -> float:
 
     Args:
         network: ``nn.Sequential``, :class:`DownBlock` and :class:`LipschitzDownBlock` of linear
-            layers, average pooling without overlap, and activations of slope at most 1. It runs
-            once, in evaluation mode.
+            layers, pooling, and activations of slope at most 1; our unconditional discriminators;
+            and any module that does nothing but apply the children that it names in an attribute
+            ``chain``, one after the other. It runs once, in evaluation mode.
         example: A batch that it takes, (N, ...); its size decides on the convolutions' norms.
 
     Returns:
@@ -207,6 +212,9 @@ def _bound(module: nn.Module, name: str, norms: dict[str, float]) -> float:
         branches = ("residual", "shortcut")
         total = sum(_bound(getattr(module, at), _join(name, at), norms) for at in branches)
         return total / 2 if isinstance(module, LipschitzDownBlock) else total
+    chain: tuple[str, ...] = getattr(module, "chain", ())
+    if chain:
+        return prod(_bound(getattr(module, at), _join(name, at), norms) for at in chain)
     if isinstance(module, nn.LeakyReLU):
         return max(1.0, abs(module.negative_slope))
     if isinstance(module, _SLOPE_AT_MOST_1):

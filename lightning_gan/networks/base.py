@@ -116,6 +116,7 @@ class Discriminator(nn.Module):
 
     layers: nn.Module
     head: nn.Module
+    chain = ("layers", "head")  # for `lipschitz_bound`
 
     def __init__(
         self,

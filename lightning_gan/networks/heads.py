@@ -33,6 +33,8 @@ class Head(nn.Module):
         https://arxiv.org/abs/1802.05637, eq. (5). The embedding starts as in the authors' code.
     """
 
+    chain = ("minibatch", "linear")  # for `lipschitz_bound`; a projection needs labels, unlike it
+
     def __init__(
         self,
         in_features: int,

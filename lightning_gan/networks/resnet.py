@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_gan.layers import (
     ConditionalSequential,
@@ -13,6 +12,7 @@ from lightning_gan.layers import (
     LipschitzDownBlock,
     Normalization,
     SelfAttention,
+    SumPool,
     UpBlock,
     normalization,
 )
@@ -176,14 +176,9 @@ class ResNetDiscriminator(Discriminator):
             self.layers.append(block)
             if halve and sides[i] in attention:
                 self.layers.append(SelfAttention(pair[1]))
-        self.layers.extend([nn.ReLU(), _SumPool()])
+        self.layers.extend([nn.ReLU(), SumPool()])
         self.head = self.build_head(widths[-1])
         self.apply(_draw_weights)
-
-
-class _SumPool(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.sum(x, dim=(2, 3))  # (N, C)
 
 
 def _base(base_channels: int | None, default: int) -> int:

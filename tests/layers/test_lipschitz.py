@@ -9,6 +9,7 @@ from torch.autograd.functional import jacobian
 from lightning_gan.layers import (
     DownBlock,
     LipschitzDownBlock,
+    SumPool,
     empirical_slope,
     layer_norms,
     lipschitz_bound,
@@ -289,3 +290,37 @@ def test_example_is_taken_from_the_shape_that_a_network_names() -> None:
     network.sample_shape = (2, 6, 6)  # type: ignore[assignment]
     lipschitz_normalize(network)
     assert layer_norms(network, torch.zeros(1, 2, 6, 6))["0"] == pytest.approx(1, abs=1e-4)
+
+
+def test_sum_pool_is_as_steep_as_its_positions_are_many() -> None:
+    pool = SumPool()
+    x = torch.randn(1, 2, 3, 4, dtype=torch.float64)
+    matrix = jacobian(pool, x).reshape(2, -1)
+    expected = torch.linalg.svdvals(matrix)[0].item()
+    assert layer_norms(nn.Sequential(pool), x)["0"] == pytest.approx(expected)
+
+
+class _Chain(nn.Module):
+    """As a discriminator is: layers, then a head, then nothing."""
+
+    chain = ("layers", "head")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.2))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layers(x))
+        return logits
+
+
+def test_module_that_names_its_chain_has_a_bound() -> None:
+    network = _Chain()
+    first, second = network.layers[0], network.head
+    assert isinstance(first, nn.Linear)
+    norms = [torch.linalg.svdvals(layer.weight)[0].item() for layer in (first, second)]
+    example = torch.randn(5, 3)
+    bound = lipschitz_bound(network, example)
+    assert bound == pytest.approx(norms[0] * norms[1], rel=1e-4)
+    assert empirical_slope(network, example).max() <= bound

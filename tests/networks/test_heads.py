@@ -3,8 +3,19 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_gan.layers import MinibatchDiscrimination, MinibatchStdDev
-from lightning_gan.networks import Head
+from lightning_gan.layers import (
+    MinibatchDiscrimination,
+    MinibatchStdDev,
+    empirical_slope,
+    lipschitz_bound,
+)
+from lightning_gan.networks import (
+    DCGANDiscriminator,
+    Discriminator,
+    Head,
+    MLPDiscriminator,
+    ResNetDiscriminator,
+)
 
 
 def test_equals_the_written_formula() -> None:
@@ -61,3 +72,19 @@ def test_unknown_minibatch_layer() -> None:
     message = r"'minibatch' to be 'none', 'stddev' or 'discrimination', got 'std'\."
     with pytest.raises(ValueError, match=message):
         Head(4, minibatch=kind)
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        MLPDiscriminator((3,), hidden=(8, 8)),
+        DCGANDiscriminator(image_size=8, image_channels=1, base_channels=4, norm="none"),
+        ResNetDiscriminator(image_channels=1, base_channels=4),
+        ResNetDiscriminator(image_channels=1, base_channels=4, branches="mean"),
+    ],
+)
+def test_no_slope_of_a_discriminator_exceeds_its_bound(discriminator: Discriminator) -> None:
+    samples = torch.randn(8, *discriminator.sample_shape)
+    bound = lipschitz_bound(discriminator, samples[:1])
+    slopes = empirical_slope(discriminator, samples)
+    assert 0 < slopes.max() <= bound
