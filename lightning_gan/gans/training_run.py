@@ -121,6 +121,7 @@ class TrainingRun(GenerativeModule):
 
     def on_train_start(self) -> None:
         """Start the clock and an empty record: an earlier run may have been interrupted."""
+        preflight.check_synchronization(self.generator)
         self._record = Record()
         self._pace = Pace(self.images_seen)
 

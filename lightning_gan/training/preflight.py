@@ -218,6 +218,25 @@ def check_mixture(variant: str, generator: nn.Module) -> None:
         )
 
 
+def check_synchronization(generator: nn.Module) -> None:
+    """Refuse batch normalisation that waits for processes which have no sample to give.
+
+    Args:
+        generator: The network as it will be trained.
+
+    Raises:
+        ValueError: If one of several generators, which a batch may leave out, has synchronised
+            batch normalisation.
+    """
+    for part in getattr(generator, "generators", ()):
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in part.modules()):
+            raise ValueError(
+                "Expected no 'sync_batchnorm' on the Trainer for a mixture of generators, got it "
+                "in one of them: a process that has no sample for that generator would keep the "
+                "others waiting forever. Share the trunk (share='trunk'), or another norm."
+            )
+
+
 _SMOOTHING = {"real_target", "fake_target", "label_smoothing"}
 
 

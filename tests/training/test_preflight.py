@@ -17,6 +17,7 @@ from lightning_gan.training.preflight import (
     check_mixture,
     check_networks,
     check_outputs,
+    check_synchronization,
     check_trainer,
     refuse_unknown,
 )
@@ -259,6 +260,19 @@ class _OwnMixture(nn.Module):
 
     def assign(self, z: Tensor, indices: Tensor) -> Tensor:
         return torch.cat([2.0 * indices[:, None] - 1, z[:, 1:]], dim=1)
+
+
+def test_synchronised_batch_norm_of_a_mixture() -> None:
+    def mixture(share: Any) -> nn.Module:
+        network = MixtureGenerator(MLPGenerator(norm="batch"), 2, share)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # as the Trainer
+        return converted
+
+    check_synchronization(mixture("trunk"))
+    check_synchronization(MixtureGenerator(MLPGenerator(norm="batch"), 2))
+    check_synchronization(nn.SyncBatchNorm(2))
+    with pytest.raises(ValueError, match="no 'sync_batchnorm' on the Trainer for a mixture"):
+        check_synchronization(mixture("none"))
 
 
 def test_mixtures() -> None:
