@@ -84,6 +84,8 @@ class AdversarialModule(TrainingRun):
             raise ValueError(
                 f"Expected 'weight_clip_val_d' to be positive or None, got {weight_clip_val_d}."
             )
+        if weight_clip_val_d is not None:
+            preflight.check_plain_weights(discriminator)
         preflight.check_outputs(self.num_outputs, getattr(discriminator, "num_outputs", None))
         # Only of our own networks it is known that samples do not meet elsewhere than in layers.
         ours = isinstance(discriminator, Discriminator)
@@ -94,6 +96,7 @@ class AdversarialModule(TrainingRun):
         self.weight_clip_val_d = weight_clip_val_d
         self.compile_networks = compile_networks
         self._checked_networks = False
+        self._begun = False  # whether an update was made
 
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
@@ -163,6 +166,8 @@ class AdversarialModule(TrainingRun):
         batch = unpack(batch)
         if not self._checked_networks:
             self._check_networks(batch)
+        if not self._begun:
+            self._begin(batch)
         interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
         self._reports = (self.trainer.global_step + 1) % interval == 0
         seed_step(self.device, self._seed, self.trainer.global_step, self.global_rank)
@@ -219,8 +224,7 @@ class AdversarialModule(TrainingRun):
         self.record(f"{network}_loss", loss)
 
     def _check_networks(self, batch: Batch) -> None:
-        """Try both networks on two samples before the first update; then compile them."""
-        parts = batch.split(self.n_critic)
+        """Try both networks on two samples, before anything else is done with them."""
         preflight.warn_of_unit_range(batch.samples)
         real = batch.rows(slice(2))
         with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
@@ -230,6 +234,11 @@ class AdversarialModule(TrainingRun):
                 return self.outputs(Batch(samples, real.labels))
 
             preflight.check_networks(real.samples, fake.samples, outputs, self.num_outputs)
+        self._checked_networks = True
+
+    def _begin(self, batch: Batch) -> None:
+        """Say what an iteration is, and compile the networks, before the first update."""
+        parts = batch.split(self.n_critic)
         if self.compile_networks:
             self.generator.compile()
             self.discriminator.compile()
@@ -238,14 +247,16 @@ class AdversarialModule(TrainingRun):
             f"Every generator iteration makes {self.n_critic} discriminator updates on "
             f"{' or '.join(map(str, sizes))} real samples each, then one generator update."
         )
-        self._checked_networks = True
+        self._begun = True
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log both losses, without penalties, on held-out samples and on generated ones."""
         real = unpack(batch)
+        if not self._checked_networks:
+            self._check_networks(real)
         latents = self.sample_latents(len(real.samples))
         labels = None if self.num_classes is None else real.labels
-        fake = Batch(self.render(latents, labels), labels, latents)
+        fake = Batch(self.render(latents, labels).to(self.dtype), labels, latents)
         losses = {"d": self.discriminator_loss, "g": self.generator_loss}
         for network, loss in losses.items():
             terms = loss(real, fake)

@@ -73,7 +73,7 @@ class MGAN(GAN):
         real_outputs, fake_outputs = self.discriminate(real, fake)
         return {
             "adversarial": self.tell_apart(self.verdict(real_outputs), self.verdict(fake_outputs)),
-            "generators": self._generator_loss(fake_outputs, fake),
+            "generators": self._maker_loss(fake_outputs, fake),
         }
 
     def generator_loss(self, real: Batch, fake: Batch) -> Terms:
@@ -81,9 +81,9 @@ class MGAN(GAN):
         outputs = self.outputs(fake)
         return {
             "adversarial": self.pass_for_real(self.verdict(outputs)),
-            "generators": self.diversity_weight * self._generator_loss(outputs, fake),
+            "generators": self.diversity_weight * self._maker_loss(outputs, fake),
         }
 
-    def _generator_loss(self, outputs: Tensor, fake: Batch) -> Tensor:
+    def _maker_loss(self, outputs: Tensor, fake: Batch) -> Tensor:
         makers = self.generator.choose(fake.latents)  # type: ignore[operator]
         return cross_entropy(outputs[:, 1:], makers)

@@ -33,8 +33,8 @@ class ProjectionGAN(SNGAN):
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, **kwargs: Any) -> None:
         check_conditional("ProjectionGAN", generator=generator, discriminator=discriminator)
-        conditioning = getattr(discriminator, "conditioning", "projection")
-        if conditioning != "projection":
+        conditioning = getattr(discriminator, "conditioning", None)  # unknown of a user's own
+        if conditioning not in (None, "projection"):
             raise ValueError(
                 "Expected a 'discriminator' with conditioning='projection' for ProjectionGAN, "
                 f"got {conditioning!r}."

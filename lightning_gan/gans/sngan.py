@@ -11,7 +11,7 @@ from lightning_gan.training import GANAdam
 
 
 class SNGAN(HingeGAN):
-    r"""Hinge GAN with every weight of the discriminator divided by its largest singular value.
+    r"""Hinge GAN with the discriminator's matrices divided by their largest singular values.
 
     .. math:: W \leftarrow W / \sigma(W), \qquad
         \sigma(W) = \max_{\lVert h \rVert_2 \le 1} \lVert W h \rVert_2

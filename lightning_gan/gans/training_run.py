@@ -41,7 +41,8 @@ class TrainingRun(GenerativeModule):
 
     Raises:
         TypeError: For an argument that the variant does not have.
-        ValueError: If ``latent_dim`` is unknown.
+        ValueError: If ``latent_dim`` is unknown, a bound not positive, or the networks have
+            different numbers of classes.
     """
 
     def __init__(
@@ -63,8 +64,14 @@ class TrainingRun(GenerativeModule):
         super().__init__(generator, latent_dim)
         self.automatic_optimization = False
         self.discriminator = discriminator
+        preflight.check_same_classes(generator=generator, discriminator=discriminator)
         if self.num_classes is None:
             self.num_classes = getattr(discriminator, "num_classes", None)
+        for name, bound in (("g", gradient_clip_val_g), ("d", gradient_clip_val_d)):
+            if bound is not None and not bound > 0:
+                raise ValueError(
+                    f"Expected 'gradient_clip_val_{name}' to be positive or None, got {bound}."
+                )
         self.replay = replay
         self.images_seen = 0
         self._optimizer_factories = (optimizer_g, optimizer_d)

@@ -39,7 +39,7 @@ def equalize_learning_rate(network: nn.Module, gain: float = 2**0.5) -> nn.Modul
         ``network``.
 
     Raises:
-        ValueError: If ``gain`` is not positive.
+        ValueError: If ``gain`` is not positive, or a weight is parametrised in another way.
 
     Reference:
         Karras et al., "Progressive Growing of GANs", ICLR 2018,
@@ -52,13 +52,24 @@ def equalize_learning_rate(network: nn.Module, gain: float = 2**0.5) -> nn.Modul
     """
     if not gain > 0:
         raise ValueError(f"Expected 'gain' to be positive, got {gain}.")
-    for module in list(network.modules()):
-        if isinstance(module, _ConvNd | nn.Linear) and not _is_equalized(module):
-            factor = gain / _fan_in(module) ** 0.5
-            nn.init.normal_(module.weight, std=factor)  # stored with a standard deviation of 1
-            parametrize.register_parametrization(module, "weight", _Scale(factor))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    layers = [
+        module
+        for module in network.modules()
+        if isinstance(module, _ConvNd | nn.Linear) and not _is_equalized(module)
+    ]
+    for module in layers:
+        if parametrize.is_parametrized(module, "weight"):
+            raise ValueError(
+                f"Expected plain weights to equalise, got a {type(module).__name__}. "
+                "Equalise first, normalise after that."
+            )
+    for module in layers:
+        nn.init.normal_(module.weight)
+        scale = _Scale(gain / _fan_in(module) ** 0.5)
+        parametrize.register_parametrization(module, "weight", scale)
+        nn.init.normal_(module.parametrizations.weight.original)  # type: ignore[union-attr, arg-type, unused-ignore]
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     return network
 
 

@@ -17,6 +17,7 @@ from lightning_gan.layers.conditioning import ConditionalSequential
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock
+from lightning_gan.layers.spectral import OperatorNorm, is_normalized
 
 LinearMap = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
 
@@ -25,7 +26,7 @@ _TOLERANCE = 1e-6  # relative, of the square of a norm
 _MOST_STEPS = 500
 
 
-class _OperatorNorm(nn.Module):
+class _MapNorm(OperatorNorm):
     """Divide a weight by the norm of its linear map, which power iteration keeps up to date."""
 
     vector: Tensor
@@ -58,7 +59,8 @@ def lipschitz_normalize(network: nn.Module, example: Tensor | None = None) -> nn
     :func:`~lightning_gan.layers.spectral_normalize`, which divides by the norm of the kernel
     reshaped to a matrix: the convolution's norm may be sqrt(kernel height x width) times as large.
     The norm is exact at the start; after that each forward pass in training mode follows the
-    weights by one power iteration. Layers that are normalised already are left alone.
+    weights by one power iteration. Layers that are normalised already, by this or spectrally, are
+    left alone.
 
     Call it once the weights are initialised: what initialises a normalised weight changes a copy.
 
@@ -87,13 +89,13 @@ def lipschitz_normalize(network: nn.Module, example: Tensor | None = None) -> nn
     layers: dict[str, nn.Module] = {
         name: layer
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear) and not _is_normalized(layer)
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not is_normalized(layer)
     }
     for name, shape in _input_shapes(network, layers, example).items():
         layer = layers[name]
         if not _weight(layer).any():
             raise ValueError(f"Expected the weight of '{name}' not to be all zeros.")
-        norm = _OperatorNorm(_linear_map(layer, name), _weight(layer), shape)
+        norm = _MapNorm(_linear_map(layer, name), _weight(layer), shape)
         parametrize.register_parametrization(layer, "weight", norm)
     return network
 
@@ -336,11 +338,9 @@ def _sample_shape(network: nn.Module) -> tuple[int, ...]:
             f"Expected an 'example' for a network without a 'sample_shape', got a "
             f"{type(network).__name__} alone."
         )
+    if getattr(network, "num_classes", None) is not None:
+        raise TypeError(
+            f"Expected an unconditional network, got a {type(network).__name__} with num_classes="
+            f"{network.num_classes}, which needs labels."
+        )
     return tuple(shape)
-
-
-def _is_normalized(layer: nn.Module) -> bool:
-    if not parametrize.is_parametrized(layer, "weight"):
-        return False
-    steps = layer.parametrizations["weight"]  # type: ignore[index, operator, unused-ignore]
-    return any(isinstance(step, _OperatorNorm) for step in steps)

@@ -10,9 +10,15 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 
+class OperatorNorm(nn.Module):
+    """Base of parametrisations that divide a weight by a norm of the map that it stands for."""
+
+
 class _ExactSpectralNorm(_SpectralNorm):
     """Spectral normalisation in the precision of the weights, even inside an autocast region."""
 
+    # Compiled, the backward pass would recompute it from a later u.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, weight: Tensor) -> Tensor:
         # CUDA's autocast runs `torch.mv`, and so the whole power iteration, in half precision.
         with torch.autocast(weight.device.type, enabled=False):
@@ -27,7 +33,7 @@ def spectral_normalize(network: nn.Module) -> nn.Module:
     This holds for the weight of every convolution, transposed convolution, ``nn.Linear`` and
     ``nn.Embedding``, as a matrix with a row per output channel. Each forward pass in training mode
     improves u and v by one power iteration; in evaluation mode they stay. Weights that are
-    normalised already are left alone.
+    normalised already, by whatever means, are left alone.
 
     Call it once the weights are initialised: what initialises a normalised weight changes a copy.
 
@@ -57,7 +63,7 @@ def spectral_normalize(network: nn.Module) -> nn.Module:
         see :func:`~lightning_gan.layers.lipschitz_normalize`.
     """
     for name, module in list(network.named_modules()):
-        if isinstance(module, _ConvNd | nn.Linear | nn.Embedding) and not _is_normalized(module):
+        if isinstance(module, _ConvNd | nn.Linear | nn.Embedding) and not is_normalized(module):
             if not module.weight.any():
                 raise ValueError(f"Expected the weight of '{name}' not to be all zeros.")
             dim = 1 if isinstance(module, _ConvTransposeNd) else 0  # that of the output channels
@@ -66,9 +72,9 @@ def spectral_normalize(network: nn.Module) -> nn.Module:
     return network
 
 
-def _is_normalized(module: nn.Module) -> bool:
-    """Tell whether a weight is spectrally normalised, by torch's present or its former means."""
+def is_normalized(module: nn.Module) -> bool:
+    """Tell whether a layer's weight is divided by a norm of its own already, by whatever means."""
     if parametrize.is_parametrized(module, "weight"):
         steps = module.parametrizations["weight"]  # type: ignore[index, operator, unused-ignore]
-        return any(isinstance(step, _SpectralNorm) for step in steps)
+        return any(isinstance(step, _SpectralNorm | OperatorNorm) for step in steps)
     return any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())

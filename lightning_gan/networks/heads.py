@@ -30,7 +30,8 @@ class Head(nn.Module):
 
     Reference:
         Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018,
-        https://arxiv.org/abs/1802.05637, eq. (5). The embedding starts as in the authors' code.
+        https://arxiv.org/abs/1802.05637, eq. (5). The embedding starts as in the authors' code,
+        unless its network draws it otherwise.
     """
 
     chain = ("minibatch", "linear")  # for `lipschitz_bound`; a projection needs labels, unlike it

@@ -38,8 +38,9 @@ class MixtureGenerator(Generator):
     Raises:
         TypeError: If ``generator`` is no :class:`Generator`, or if its ``layers`` are no
             ``nn.Sequential``, of which a trunk could be shared.
-        ValueError: If ``num_generators`` is below 1, ``share`` none of the names, or if drawing
-            the weights anew leaves the copies equal.
+        ValueError: If ``num_generators`` is below 1, ``share`` none of the names, if drawing the
+            weights anew leaves the copies equal, or if vectors are batch-normalised in what is not
+            shared.
 
     Example:
         >>> from lightning_gan.networks import MLPGenerator
@@ -81,6 +82,7 @@ class MixtureGenerator(Generator):
             for copy in copies:
                 copy.layers = _sequence(copy)[:own]
         self.generators = nn.ModuleList(copies)
+        _check_single_samples(self.generators)
 
     def choose(self, z: Tensor) -> Tensor:
         """Return the index of the generator that each latent chooses.
@@ -166,6 +168,15 @@ def _own_layers(generator: Generator) -> int:
         if next(layer.parameters(), None) is not None:
             return i
     raise ValueError("Expected the 'layers' of 'generator' to have weights, got none.")
+
+
+def _check_single_samples(generators: nn.ModuleList) -> None:
+    if len(generators) > 1 and any(isinstance(m, nn.BatchNorm1d) for m in generators.modules()):
+        raise ValueError(
+            "Expected no nn.BatchNorm1d in the generators of a mixture, got one: in training it "
+            "fails on a generator that is chosen for a single sample. Share the trunk "
+            "(share='trunk'), or use another norm."
+        )
 
 
 def _check_different(copies: list[Generator]) -> None:

@@ -44,6 +44,9 @@ class MultiScaleDiscriminator(nn.Module):
             raise ValueError(f"Expected 'discriminators' to agree in 'num_classes', got {classes}.")
         self.discriminators = nn.ModuleList(discriminators)
         self.num_classes: int | None = classes[0]
+        ways = [getattr(network, "conditioning", None) for network in discriminators]
+        self.conditioning: str | None = ways[0] if len(set(ways)) == 1 else "several"
+        self.num_outputs = 1  # for each scale
         self.sample_shape: tuple[int, ...] | None = getattr(discriminators[0], "sample_shape", None)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -36,6 +36,8 @@ class PatchDiscriminator(nn.Module):
         CVPR 2017, https://arxiv.org/abs/1611.07004, appendix 6.1.2.
     """
 
+    chain = ("layers",)  # for `lipschitz_bound`
+
     def __init__(
         self,
         image_channels: int = 3,
@@ -53,6 +55,8 @@ class PatchDiscriminator(nn.Module):
         self.image_channels = image_channels
         self.num_layers = num_layers
         self.num_classes = num_classes
+        self.conditioning = "concat"
+        self.num_outputs = 1  # a map of them
         self.smallest_side = 3 * 2**num_layers  # the two last convolutions take a row each
         width = base_channels
         first = nn.Conv2d(image_channels + (num_classes or 0), width, 4, stride=2, padding=1)

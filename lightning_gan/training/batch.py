@@ -69,7 +69,8 @@ def unpack(batch: Any) -> Batch:
         case Tensor():
             return Batch(batch)
         case Mapping() if isinstance(batch.get("image"), Tensor):
-            return Batch(batch["image"], batch.get("label", batch.get("labels")))
+            labels = batch.get("label", batch.get("labels"))
+            return Batch(batch["image"], labels if isinstance(labels, Tensor) else None)
         case Sequence() if batch and isinstance(batch[0], Tensor):
             labels = batch[1] if len(batch) > 1 and isinstance(batch[1], Tensor) else None
             return Batch(batch[0], labels)

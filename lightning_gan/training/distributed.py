@@ -45,7 +45,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             if parameter.grad is not None:
                 parameter.grad.copy_(mean.view_as(parameter))
             elif present[i] > 0:  # waits for the device, but only where this rank has no gradient
-                parameter.grad = mean.view_as(parameter).clone()
+                # In the parameter's memory layout: fused optimisers go through memory, not indices.
+                parameter.grad = torch.empty_like(parameter).copy_(mean.view_as(parameter))
 
 
 def broadcast_buffers(*networks: nn.Module) -> None:
@@ -73,6 +74,15 @@ def broadcast(tensor: Tensor) -> Tensor:
     tensor = tensor.contiguous().clone()
     torch.distributed.broadcast(tensor, src=0)
     return tensor
+
+
+def smallest(count: int, device: torch.device) -> int:
+    """Return the smallest of all ranks' counts."""
+    if _world_size() == 1:
+        return count
+    counts = torch.tensor(count, device=device)
+    torch.distributed.all_reduce(counts, torch.distributed.ReduceOp.MIN)
+    return int(counts)
 
 
 def average(values: Tensor) -> Tensor:

@@ -234,6 +234,8 @@ class Penalties(nn.ModuleList):
     """
 
     def __init__(self, penalties: Iterable[Penalty], discriminator: nn.Module) -> None:
+        if isinstance(penalties, Penalty):
+            raise TypeError(f"Expected 'penalties' to be a list, got {type(penalties).__name__}.")
         super().__init__(penalties)
         for name, count in Counter(penalty.name for penalty in self._all()).items():
             if count > 1:

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import (
 from lightning.pytorch.strategies.xla import XLAStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -40,10 +41,16 @@ def check_trainer(trainer: "Trainer") -> None:
             "Use a larger batch size, or more devices."
         )
     strategy = trainer.strategy
+    if getattr(strategy, "_start_method", None) == "spawn":
+        raise ValueError(
+            "Expected 'strategy' to start processes by itself ('ddp') or to fork them ('ddp_fork', "
+            "'ddp_notebook'), got a spawning one: optimisers are made by functions that cannot be "
+            "sent to a new process."
+        )
     sharded = isinstance(strategy, DeepSpeedStrategy | XLAStrategy)  # kinds of DDPStrategy, too
     if sharded or not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
         raise ValueError(
-            "Expected 'strategy' to be a single device or 'ddp' (also its spawn, fork and notebook "
+            "Expected 'strategy' to be a single device or 'ddp' (also its fork and notebook "
             f"forms), got {type(strategy).__name__}: it would shard or move parameters between "
             "the alternating updates."
         )
@@ -196,8 +203,33 @@ def check_conditional(variant: str, **networks: nn.Module) -> None:
                 f"Expected a conditional '{name}' for {variant}, which learns from labels, got "
                 "num_classes=None. Give the network its num_classes."
             )
-    if len(set(classes.values())) > 1:
+    check_same_classes(**networks)
+
+
+def check_same_classes(**networks: nn.Module) -> None:
+    """Refuse networks that are conditional on different numbers of classes.
+
+    Raises:
+        ValueError: Naming the arguments and their numbers.
+    """
+    classes = {name: getattr(network, "num_classes", None) for name, network in networks.items()}
+    if len({num_classes for num_classes in classes.values() if num_classes is not None}) > 1:
         raise ValueError(f"Expected networks with the same num_classes, got {classes}.")
+
+
+def check_plain_weights(discriminator: nn.Module) -> None:
+    """Refuse to clip weights that are computed from others, which clipping would not bound.
+
+    Raises:
+        ValueError: Naming the first layer with such a weight.
+    """
+    for name, layer in discriminator.named_modules():
+        if is_parametrized(layer):
+            raise ValueError(
+                "Expected weights of their own under 'weight_clip_val_d', got parametrised ones in "
+                f"'{name}', of which what they are computed from would be clipped. Set "
+                "'weight_clip_val_d' to None."
+            )
 
 
 def check_mixture(variant: str, generator: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gan.training.batch import Batch
-from lightning_gan.training.distributed import broadcast
+from lightning_gan.training.distributed import broadcast, smallest
 
 
 class ExperienceReplay:
@@ -48,7 +48,8 @@ class ExperienceReplay:
 
     def mix(self, fake: Batch) -> Batch:
         """Return the batch with its first samples replaced by old ones, and remember those."""
-        n = min(round(self.fraction * len(fake.samples)), self.capacity)
+        n = smallest(round(self.fraction * len(fake.samples)), fake.samples.device)
+        n = min(n, self.capacity)
         if n == 0:
             return fake
         fresh, rest = fake.rows(slice(n)), fake.rows(slice(n, None))

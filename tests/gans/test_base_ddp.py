@@ -92,9 +92,10 @@ def _train(rank: int, world_size: int, folder: Path, case: str, variant: str) ->
     )
     classes = torch.arange(BATCH).expand(data.shape[:-1]) % NUM_CLASSES
     ranks = slice(None) if world_size == 1 else rank
-    model = VARIANTS[variant](
-        **_networks(case, variant), n_critic=N_CRITIC, optimizer_g=sgd, optimizer_d=sgd
-    )
+    model_options = _networks(case, variant) | {"optimizer_g": sgd, "optimizer_d": sgd}
+    if case == "spectral norm":
+        model_options["weight_clip_val_d"] = None  # WGAN's would be refused
+    model = VARIANTS[variant](**model_options, n_critic=N_CRITIC)
     options: dict[str, Any] = {"max_steps": STEPS}
     if world_size > 1:
         options |= {"strategy": "ddp", "devices": world_size, "use_distributed_sampler": False}

@@ -108,7 +108,8 @@ def test_held_out_samples_are_not_augmented(tmp_path: Path) -> None:
     model = GAN(**networks, augmentation=shift)
     toy_trainer(tmp_path).validate(model, points().train_dataloader(), verbose=False)
     assert shift.calls == []
-    assert len(watched.smallest) == 4 * 3  # real and generated, and the latter for the other loss
+    # Two samples are tried before. Then real and generated, and the latter for the other loss.
+    assert len(watched.smallest) == 1 + 4 * 3
     assert max(watched.smallest) < 50
 
 
@@ -123,8 +124,8 @@ def test_validation_between_iterations_leaves_training_augmented(tmp_path: Path)
     trainer = toy_trainer(tmp_path, max_steps=4, val_check_interval=2, num_sanity_val_steps=1)
     trainer.fit(model, WithValidation(*points().batches))
     augmented = sum(value > 50 for value in watched.smallest)
-    assert augmented == len(shift.calls) == 1 + 4 * 3
-    assert len(watched.smallest) - augmented == (1 + 2 * 4) * 3
+    assert augmented == len(shift.calls) == 4 * 3
+    assert len(watched.smallest) - augmented == 1 + (1 + 2 * 4) * 3  # tried before the first
 
 
 def test_generator_learns_through_the_augmentation(tmp_path: Path) -> None:
@@ -256,3 +257,26 @@ def test_run_goes_on_in_another_precision(precision: Any, tmp_path: Path) -> Non
     assert trainer.global_step == 4
     assert model.replay is not None
     assert model.replay.state()["samples"].dtype == model.dtype
+
+
+@pytest.mark.parametrize("name", ["g", "d"])
+def test_bound_on_a_gradient_must_be_positive(name: str) -> None:
+    options: Any = {f"gradient_clip_val_{name}": -1.0}
+    with pytest.raises(ValueError, match=f"'gradient_clip_val_{name}' to be positive or None"):
+        GAN(**toy_networks(), **options)
+
+
+def test_one_penalty_without_a_list_is_refused() -> None:
+    penalty: Any = R1()
+    with pytest.raises(TypeError, match="Expected 'penalties' to be a list, got R1"):
+        GAN(**toy_networks(), penalties=penalty)
+
+
+def test_refusals_come_before_the_sanity_validation(tmp_path: Path) -> None:
+    class WithValidation(ToyData):
+        def val_dataloader(self) -> Any:
+            return self.train_dataloader()
+
+    data = WithValidation(*torch.zeros(4, 10, 3))
+    with pytest.raises(ValueError, match=r"make samples of the data's shape \(3,\), got \(2,\)"):
+        toy_trainer(tmp_path).fit(GAN(**toy_networks()), data)

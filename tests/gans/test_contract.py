@@ -119,8 +119,9 @@ def test_precisions(variant: type[AdversarialModule], precision: Any, tmp_path: 
         seen.add((result := outputs(*args, **kwargs)).dtype)
         return result
 
+    data = labelled(images()).train_dataloader()
     with patch.object(model, "outputs", spy):
-        toy_trainer(tmp_path, **options).fit(model, labelled(images()))
+        toy_trainer(tmp_path, **options).fit(model, data, val_dataloaders=data)
     assert flat(model).isfinite().all()
     assert not torch.equal(flat(model).double(), before)
     assert seen == {torch.float64 if precision == "64-true" else torch.float32}

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from lightning_gan import MGAN
-from lightning_gan.networks import MixtureGenerator, MLPDiscriminator, MLPGenerator
+from lightning_gan.networks import (
+    MixtureGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+    MultiScaleDiscriminator,
+)
 from lightning_gan.training import GradientPenalty
 from lightning_gan.training.batch import Batch
 from tests.toys import ToyData, flat, points, sgd, toy_networks, toy_trainer
@@ -126,3 +131,10 @@ def test_unknown_arguments_are_refused() -> None:
         _model(diversity=1.0)
     with pytest.raises(TypeError, match=r"Did you mean 'diversity_weight'\?"):
         _model(diversity_weigth=1.0)
+
+
+def test_scales_are_not_taken_for_makers() -> None:
+    scales = MultiScaleDiscriminator([MLPDiscriminator((1, 8, 8)) for _ in range(1 + K)])
+    generator = MixtureGenerator(MLPGenerator(sample_shape=(1, 8, 8)), K)
+    with pytest.raises(ValueError, match=r"num_outputs=4.* got num_outputs=1"):
+        MGAN(generator, scales)

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gan import ProjectionGAN
-from lightning_gan.networks import MLPDiscriminator
+from lightning_gan.networks import (
+    DCGANGenerator,
+    MLPDiscriminator,
+    MultiScaleDiscriminator,
+    PatchDiscriminator,
+)
 from lightning_gan.training.batch import Batch
 from tests.toys import NUM_CLASSES, flat, labelled, points, sgd, toy_networks, toy_trainer
 
@@ -101,3 +106,11 @@ def test_unknown_arguments_are_refused() -> None:
         ProjectionGAN(**_networks(), real_target=0.9)
     with pytest.raises(TypeError, match=r"Did you mean 'n_critic'\?"):
         ProjectionGAN(**_networks(), n_critics=2)
+
+
+def test_labels_at_the_input_of_other_discriminators_are_refused() -> None:
+    generator = DCGANGenerator(image_size=16, image_channels=1, base_channels=4, num_classes=3)
+    patches = PatchDiscriminator(1, base_channels=4, num_layers=1, num_classes=3)
+    for discriminator in (patches, MultiScaleDiscriminator([patches])):
+        with pytest.raises(ValueError, match=r"conditioning='projection'.* got 'concat'"):
+            ProjectionGAN(generator, discriminator)

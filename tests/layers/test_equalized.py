@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.layers import equalize_learning_rate
+from lightning_gan.layers import equalize_learning_rate, spectral_normalize
 
 LAYERS: list[tuple[Callable[[], nn.Module], int]] = [
     (lambda: nn.Linear(300, 200), 300),
@@ -92,3 +92,13 @@ def test_assigned_weights_are_those_that_are_used() -> None:
 def test_refuses_a_gain_of_0() -> None:
     with pytest.raises(ValueError, match="'gain' to be positive, got 0"):
         equalize_learning_rate(nn.Linear(1, 1), gain=0)
+
+
+def test_normalised_weights_are_refused_and_kept() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), spectral_normalize(nn.Linear(4, 2)))
+    before = [p.clone() for p in network.parameters()]
+    with pytest.raises(ValueError, match="Equalise first, normalise after that"):
+        equalize_learning_rate(network)
+    for old, new in zip(before, network.parameters(), strict=True):
+        torch.testing.assert_close(old, new, rtol=0, atol=0)
+    spectral_normalize(equalize_learning_rate(nn.Linear(3, 4)))

@@ -324,3 +324,20 @@ def test_module_that_names_its_chain_has_a_bound() -> None:
     bound = lipschitz_bound(network, example)
     assert bound == pytest.approx(norms[0] * norms[1], rel=1e-4)
     assert empirical_slope(network, example).max() <= bound
+
+
+def test_what_is_normalised_one_way_is_not_normalised_the_other() -> None:
+    example = torch.zeros(1, 3, 8, 8)
+    network = lipschitz_normalize(nn.Sequential(nn.Conv2d(3, 4, 3)), example)
+    spectral_normalize(network)
+    assert layer_norms(network, example)["0"] == pytest.approx(1, abs=1e-3)
+    other = spectral_normalize(nn.Sequential(nn.Conv2d(3, 4, 3)))
+    weight = other[0].weight.clone()  # type: ignore[index]
+    torch.testing.assert_close(lipschitz_normalize(other, example)[0].weight, weight)  # type: ignore[index]
+
+
+def test_conditional_networks_are_refused() -> None:
+    network = nn.Linear(2, 1)
+    network.sample_shape, network.num_classes = (2,), 3  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="Expected an unconditional network, got a Linear"):
+        lipschitz_normalize(network)

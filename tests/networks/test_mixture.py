@@ -306,3 +306,11 @@ def test_command_line() -> None:
     }
     network = auto_cli(build, args=[f"--network={json.dumps(config)}"], as_positional=False)
     assert network(torch.randn(5, 8)).shape == (5, 3, 16, 16)
+
+
+def test_batch_norm_of_vectors_must_be_shared() -> None:
+    pattern = MLPGenerator(hidden=(8, 8), norm="batch")
+    MixtureGenerator(pattern, 3, share="trunk")
+    MixtureGenerator(pattern, 1)
+    with pytest.raises(ValueError, match=r"Expected no nn\.BatchNorm1d in the generators"):
+        MixtureGenerator(pattern, 3)

@@ -123,3 +123,9 @@ def test_forms_without_labels(form: Any) -> None:
 def test_other_forms_are_refused(form: Any, named: str) -> None:
     with pytest.raises(TypeError, match=rf"\(images, labels\) .* got {named}\."):
         unpack(form)
+
+
+def test_labels_of_another_kind_are_left_out() -> None:
+    batch = unpack({"image": torch.zeros(4, 2), "label": ["cat", "dog", "cat", "dog"]})
+    assert batch.labels is None
+    assert len(batch.split(2)) == 2

@@ -8,6 +8,7 @@ from lightning_gan.training.distributed import (
     average_gradients,
     broadcast,
     broadcast_buffers,
+    smallest,
 )
 from tests.ranks import Ranks
 
@@ -247,3 +248,36 @@ def test_single_process_changes_nothing() -> None:
     values = torch.randn(3)
     assert_exact(average(values), values)
     assert_exact(broadcast(values), values)
+
+
+def _optimize_channels_last(rank: int) -> Tensor:
+    """Take fused steps with a gradient that this rank may lack."""
+    join()
+    torch.manual_seed(0)
+    start = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    parameter = nn.Parameter(start)
+    optimizer = torch.optim.Adam([parameter], lr=0.1, fused=True)
+    for step in range(3):
+        parameter.grad = None
+        if step % 2 == rank:
+            values = torch.arange(48.0).view_as(start) - 20
+            parameter.grad = values.to(memory_format=torch.channels_last)
+        average_gradients([parameter])
+        optimizer.step()
+    return parameter.detach()
+
+
+def test_gradient_that_a_rank_lacked_fits_a_fused_optimizer(ranks: Ranks) -> None:
+    """A fused kernel pairs weights and gradients by memory, whatever their strides."""
+    first, second = ranks.run(_optimize_channels_last)
+    assert_exact(first, second)
+
+
+def _smallest(rank: int) -> int:
+    join()
+    return smallest(5 - rank, torch.device("cpu"))
+
+
+def test_smallest_count(ranks: Ranks) -> None:
+    assert ranks.run(_smallest) == [4, 4]
+    assert smallest(3, torch.device("cpu")) == 3

@@ -9,7 +9,14 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from lightning_gan import ACGAN, GAN, MGAN, SNGAN, WGAN, WGANGP
-from lightning_gan.networks import DCGANDiscriminator, MixtureGenerator, MLPGenerator
+from lightning_gan.layers import equalize_learning_rate, spectral_normalize
+from lightning_gan.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MixtureGenerator,
+    MLPDiscriminator,
+    MLPGenerator,
+)
 from lightning_gan.training.preflight import (
     check_batch,
     check_choice,
@@ -17,6 +24,8 @@ from lightning_gan.training.preflight import (
     check_mixture,
     check_networks,
     check_outputs,
+    check_plain_weights,
+    check_same_classes,
     check_synchronization,
     check_trainer,
     refuse_unknown,
@@ -33,7 +42,6 @@ NAN, INF = float("nan"), float("inf")
         {"gradient_clip_val": None},
         {"gradient_clip_val": 0},
         {"strategy": "ddp", "devices": 2},
-        {"strategy": "ddp_spawn", "devices": 2},
         {"strategy": "ddp_fork", "devices": 2},
         {"strategy": "ddp_notebook", "devices": 2},
         {"strategy": "ddp_find_unused_parameters_true", "devices": 2},
@@ -264,12 +272,13 @@ class _OwnMixture(nn.Module):
 
 def test_synchronised_batch_norm_of_a_mixture() -> None:
     def mixture(share: Any) -> nn.Module:
-        network = MixtureGenerator(MLPGenerator(norm="batch"), 2, share)
+        pattern = DCGANGenerator(image_size=8, base_channels=4)
+        network = MixtureGenerator(pattern, 2, share)
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # as the Trainer
         return converted
 
     check_synchronization(mixture("trunk"))
-    check_synchronization(MixtureGenerator(MLPGenerator(norm="batch"), 2))
+    check_synchronization(MixtureGenerator(DCGANGenerator(image_size=8, base_channels=4), 2))
     check_synchronization(nn.SyncBatchNorm(2))
     with pytest.raises(ValueError, match="no 'sync_batchnorm' on the Trainer for a mixture"):
         check_synchronization(mixture("none"))
@@ -331,3 +340,24 @@ def test_smoothing_is_referred_to_the_variants_that_have_it(name: str) -> None:
         f"WGAN has no argument '{name}'. Label smoothing moves the targets of a cross-entropy; GAN "
         "and the variants on it have 'real_target' and 'fake_target'."
     )
+
+
+def test_refuses_spawned_processes(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path, strategy="ddp_spawn", devices=2)
+    with pytest.raises(ValueError, match=r"\('ddp'\) or to fork them .* got a spawning one"):
+        check_trainer(trainer)
+
+
+def test_networks_of_different_classes() -> None:
+    check_same_classes(generator=MLPGenerator(num_classes=3), discriminator=MLPDiscriminator())
+    with pytest.raises(ValueError, match=r"same num_classes, got {'generator': 3, 'disc.*': 2}"):
+        check_same_classes(
+            generator=MLPGenerator(num_classes=3), discriminator=MLPDiscriminator(num_classes=2)
+        )
+
+
+@pytest.mark.parametrize("normalize", [spectral_normalize, equalize_learning_rate])
+def test_parametrised_weights_are_not_clipped(normalize: Any) -> None:
+    check_plain_weights(MLPDiscriminator())
+    with pytest.raises(ValueError, match=r"'layers\.1'.*'weight_clip_val_d' to None"):
+        check_plain_weights(normalize(MLPDiscriminator()))
