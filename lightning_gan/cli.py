@@ -47,6 +47,27 @@ class GANCommandLine(LightningCLI):
         else:
             verify_checkpoint(Path(ckpt_path))
 
+    def instantiate_classes(self) -> None:
+        """Build all parts; what one of ours refuses is said in its own words alone."""
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError) as error:
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            raise SystemExit(f"lightning-gan: error: {refusal}") from error
+
+
+def _refusal(error: BaseException) -> BaseException | None:
+    """Return what a chain of errors began with, if that was in our code."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
+    return error if module.startswith("lightning_gan.") else None
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line.

@@ -141,6 +141,34 @@ def test_misspelt_keys_are_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.n_critic", "0"], "Expected 'n_critic' to be at least 1, got 0."),
+        (["--model.discriminator.num_outputs", "3"], "with num_outputs=1, which is what this"),
+        (["--model.generator.norm", "batch", "--model.generator.latent_dim", "0"], "'latent_dim'"),
+        (["--data.num_samples", "0"], "Expected 'num_samples' to be at least 1, got 0."),
+    ],
+)
+def test_refusals_are_one_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(points_run(tmp_path, "WGANGP", *arguments))
+    said = str(stop.value)
+    assert said.startswith("lightning-gan: error: Expected ")
+    assert message in said
+    assert len(said) < 300
+
+
+def test_errors_of_other_code_keep_their_traceback(tmp_path: Path) -> None:
+    torch_layer = ["--model.discriminator", "torch.nn.Conv2d", "--model.discriminator.groups", "3"]
+    sizes = [f"--model.discriminator.{name}=2" for name in ("in_channels", "out_channels")]
+    with pytest.raises(ValueError, match="in_channels must be divisible by groups"):
+        main(
+            ["fit", "--model=GAN", "--model.generator=MLPGenerator", *torch_layer, *sizes,
+             "--model.discriminator.kernel_size=1", "--data=GaussianMixture"]
+        )  # fmt: skip
+
+
 def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     with pytest.raises(SystemExit):
         main([*arguments, "--print_config"])
