@@ -14,6 +14,7 @@ from torchvision.utils import make_grid
 
 from lightning_gan.functional import to_uint8
 
+GROUP_COLORS = [f"C{i}" for i in (0, 1, 2, 3, 4, 5, 6, 8, 9)]  # without the grey of real points
 SMALLEST_TILE = 48  # pixels: smaller images are enlarged, or nothing could be read
 
 
@@ -80,12 +81,15 @@ def scatter_plot(
             mine[:, 0],
             mine[:, 1],
             s=5,
-            color="tab:red" if groups is None else f"C{maker}",
+            color="tab:red" if groups is None else GROUP_COLORS[maker % len(GROUP_COLORS)],
             alpha=0.5,
             label="generated" if groups is None else f"generator {maker}",
             linewidths=0,
         )
-    axes.legend(loc="upper right", markerscale=2)
+    if groups is None:
+        axes.legend(loc="upper right", markerscale=2)
+    else:  # too many entries for a corner
+        figure.legend(loc="outside lower center", ncols=4, markerscale=2, fontsize="small")
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (H, W, 3)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
