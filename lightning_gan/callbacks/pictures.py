@@ -74,9 +74,10 @@ def scatter_plot(
         )
         reach = 1.5 * float(real.abs().max())  # fixed, so that the plots of a run can be compared
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    fake = fake.cpu()
     makers = torch.zeros(len(fake), dtype=torch.int64) if groups is None else groups.cpu()
     for maker in makers.unique().tolist():
-        mine = fake.cpu()[makers == maker]
+        mine = fake[makers == maker]
         axes.scatter(
             mine[:, 0],
             mine[:, 1],

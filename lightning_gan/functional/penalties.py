@@ -15,8 +15,8 @@ from torch import Tensor
 Discriminator = Callable[[Tensor], Tensor]
 
 
-def _slopes(discriminator: Discriminator, samples: Tensor) -> Tensor:
-    """Return the gradient of each sample's mean logit by that sample, (N, D)."""
+def slopes(discriminator: Discriminator, samples: Tensor) -> Tensor:
+    """Return the gradient of each sample's mean logit by that sample, (N, D), with its graph."""
     kind = samples.device.type
     if torch.is_autocast_enabled(kind):
         samples = samples.float()  # like the weights; a run in true half or double keeps its type
@@ -33,7 +33,7 @@ def _distance_to_target(
     discriminator: Discriminator, points: Tensor, target: float, one_sided: bool = False
 ) -> Tensor:
     """Return the mean square of how far each point's slope is from the target."""
-    excess = torch.linalg.vector_norm(_slopes(discriminator, points), dim=1) - target
+    excess = torch.linalg.vector_norm(slopes(discriminator, points), dim=1) - target
     distance: Tensor = (excess.relu() if one_sided else excess).square().mean()
     return distance
 
@@ -173,7 +173,7 @@ def zero_centered_gradient_penalty(discriminator: Discriminator, samples: Tensor
     Note:
         The factor one half is the paper's; the authors' code leaves it out.
     """
-    return 0.5 * _slopes(discriminator, samples).square().sum(dim=1).mean()
+    return 0.5 * slopes(discriminator, samples).square().sum(dim=1).mean()
 
 
 def drift_penalty(real_logits: Tensor) -> Tensor:

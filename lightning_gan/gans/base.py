@@ -80,10 +80,7 @@ class AdversarialModule(TrainingRun):
         super().__init__(generator, discriminator, **kwargs)
         if n_critic < 1:
             raise ValueError(f"Expected 'n_critic' to be at least 1, got {n_critic}.")
-        if weight_clip_val_d is not None and not weight_clip_val_d > 0:
-            raise ValueError(
-                f"Expected 'weight_clip_val_d' to be positive or None, got {weight_clip_val_d}."
-            )
+        preflight.check_bound("weight_clip_val_d", weight_clip_val_d)
         if weight_clip_val_d is not None:
             preflight.check_plain_weights(discriminator)
         preflight.check_outputs(self.num_outputs, getattr(discriminator, "num_outputs", None))

@@ -67,11 +67,8 @@ class TrainingRun(GenerativeModule):
         preflight.check_same_classes(generator=generator, discriminator=discriminator)
         if self.num_classes is None:
             self.num_classes = getattr(discriminator, "num_classes", None)
-        for name, bound in (("g", gradient_clip_val_g), ("d", gradient_clip_val_d)):
-            if bound is not None and not bound > 0:
-                raise ValueError(
-                    f"Expected 'gradient_clip_val_{name}' to be positive or None, got {bound}."
-                )
+        preflight.check_bound("gradient_clip_val_g", gradient_clip_val_g)
+        preflight.check_bound("gradient_clip_val_d", gradient_clip_val_d)
         self.replay = replay
         self.images_seen = 0
         self._optimizer_factories = (optimizer_g, optimizer_d)

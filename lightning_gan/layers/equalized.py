@@ -4,6 +4,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
+from lightning_gan.layers.parametrized import parametrized_by
+
 
 class _Scale(nn.Module):
     def __init__(self, factor: float) -> None:
@@ -55,7 +57,7 @@ def equalize_learning_rate(network: nn.Module, gain: float = 2**0.5) -> nn.Modul
     layers = [
         module
         for module in network.modules()
-        if isinstance(module, _ConvNd | nn.Linear) and not _is_equalized(module)
+        if isinstance(module, _ConvNd | nn.Linear) and not parametrized_by(module, _Scale)
     ]
     for module in layers:
         if parametrize.is_parametrized(module, "weight"):
@@ -79,10 +81,3 @@ def _fan_in(module: nn.Module) -> int:
     if isinstance(module, _ConvTransposeNd):
         return module.in_channels // module.groups * weight[0, 0].numel()
     return weight[0].numel()
-
-
-def _is_equalized(module: nn.Module) -> bool:
-    if not parametrize.is_parametrized(module, "weight"):
-        return False
-    steps = module.parametrizations["weight"]  # type: ignore[index, operator, unused-ignore]
-    return any(isinstance(step, _Scale) for step in steps)

@@ -13,6 +13,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 from torch.nn.modules.utils import _pair
 from torch.nn.utils import parametrize
 
+from lightning_gan.functional.penalties import slopes
 from lightning_gan.layers.conditioning import ConditionalSequential
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.pooling import SumPool
@@ -187,18 +188,9 @@ def empirical_slope(network: nn.Module, samples: Tensor) -> Tensor:
         >>> empirical_slope(layer, torch.randn(2, 2))
         tensor([5., 5.])
     """
-    kind = samples.device.type
-    with (
-        evaluating(network),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(kind, enabled=False),
-    ):
-        samples = samples.detach().clone().requires_grad_()
-        logits: Tensor = network(samples)
-        means = logits.reshape(len(samples), -1).mean(dim=1)
-        (gradient,) = torch.autograd.grad(means.sum(), samples)
-    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(start_dim=1), dim=1)
+    with evaluating(network), torch.inference_mode(False):
+        gradients = slopes(network, samples.clone())
+        norms: Tensor = torch.linalg.vector_norm(gradients.detach(), dim=1)
     return norms
 
 

@@ -9,6 +9,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from lightning_gan.layers.parametrized import parametrized_by
+
 
 class OperatorNorm(nn.Module):
     """Base of parametrisations that divide a weight by a norm of the map that it stands for."""
@@ -74,7 +76,6 @@ def spectral_normalize(network: nn.Module) -> nn.Module:
 
 def is_normalized(module: nn.Module) -> bool:
     """Tell whether a layer's weight is divided by a norm of its own already, by whatever means."""
-    if parametrize.is_parametrized(module, "weight"):
-        steps = module.parametrizations["weight"]  # type: ignore[index, operator, unused-ignore]
-        return any(isinstance(step, _SpectralNorm | OperatorNorm) for step in steps)
-    return any(isinstance(hook, SpectralNorm) for hook in module._forward_pre_hooks.values())
+    hooks = module._forward_pre_hooks.values()  # torch's former means
+    formerly = any(isinstance(hook, SpectralNorm) for hook in hooks)
+    return formerly or parametrized_by(module, _SpectralNorm, OperatorNorm)

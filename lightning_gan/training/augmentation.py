@@ -1,10 +1,11 @@
 """What is done to samples, real and generated alike, before the discriminator sees them."""
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+
+from lightning_gan.training.preflight import check_non_negative
 
 
 class Augmentation(nn.Module, ABC):
@@ -50,8 +51,7 @@ class InstanceNoise(Augmentation):
 
     def __init__(self, std: float = 0.1, steps: int | None = None) -> None:
         super().__init__()
-        if not 0 <= std < math.inf:
-            raise ValueError(f"Expected 'std' to be non-negative and finite, got {std}.")
+        check_non_negative("std", std)
         if steps is not None and steps < 1:
             raise ValueError(f"Expected 'steps' to be at least 1 or None, got {steps}.")
         self.std = std

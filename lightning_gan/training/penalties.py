@@ -1,6 +1,5 @@
 """Penalties on the discriminator as objects with a weight and an interval, for any variant."""
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,13 +13,9 @@ from lightning_gan.functional import (
     zero_centered_gradient_penalty,
 )
 from lightning_gan.layers import mixing_layers
+from lightning_gan.training.preflight import check_non_negative
 
 Logits = Callable[[Tensor], Tensor]
-
-
-def _check_non_negative(name: str, value: float) -> None:
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"Expected '{name}' to be non-negative and finite, got {value}.")
 
 
 class Penalty(nn.Module, ABC):
@@ -46,7 +41,7 @@ class Penalty(nn.Module, ABC):
 
     def __init__(self, weight: float, interval: int = 1) -> None:
         super().__init__()
-        _check_non_negative("weight", weight)
+        check_non_negative("weight", weight)
         if interval < 1:
             raise ValueError(f"Expected 'interval' to be at least 1, got {interval}.")
         self.weight = weight
@@ -107,7 +102,7 @@ class GradientPenalty(Penalty):
         interval: int = 1,
     ) -> None:
         super().__init__(weight, interval)
-        _check_non_negative("target", target)
+        check_non_negative("target", target)
         self.target = target
         self.one_sided = one_sided
 
@@ -142,7 +137,7 @@ class DRAGAN(Penalty):
 
     def __init__(self, weight: float = 10.0, scale: float = 0.5, interval: int = 1) -> None:
         super().__init__(weight, interval)
-        _check_non_negative("scale", scale)
+        check_non_negative("scale", scale)
         self.scale = scale
 
     def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:

@@ -173,6 +173,26 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(f"Expected '{name}' to be one of {list(choices)}, got {value!r}.")
 
 
+def check_non_negative(name: str, value: float) -> None:
+    """Refuse a weight or a scale that is negative, infinite or not a number.
+
+    Raises:
+        ValueError: Naming the argument.
+    """
+    if not 0 <= value < math.inf:
+        raise ValueError(f"Expected '{name}' to be non-negative and finite, got {value}.")
+
+
+def check_bound(name: str, bound: float | None) -> None:
+    """Refuse a bound that nothing could keep to; None stands for no bound.
+
+    Raises:
+        ValueError: Naming the argument.
+    """
+    if bound is not None and not bound > 0:
+        raise ValueError(f"Expected '{name}' to be positive or None, got {bound}.")
+
+
 def check_outputs(expected: int, found: int | None) -> None:
     """Refuse a discriminator that is known to have another number of outputs than losses read.
 
