@@ -11,6 +11,7 @@ from lightning_gan.cli import main
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import read_checkpoint
 from tests.ranks import Ranks
+from tests.toys import assert_same
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
 
@@ -151,17 +152,6 @@ def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
     main(["fit", f"--config={path}", *logger, *resume])
 
 
-def _assert_same(actual: Any, expected: Any) -> None:
-    if isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for key, value in expected.items():
-            _assert_same(actual[key], value)
-    elif isinstance(expected, torch.Tensor):
-        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
-    else:
-        assert actual == expected
-
-
 @pytest.mark.parametrize("piece", PIECES)
 def test_piece_on_two_ranks_in_bf16_with_resume(piece: str, ranks: Ranks, tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
@@ -174,7 +164,7 @@ def test_piece_on_two_ranks_in_bf16_with_resume(piece: str, ranks: Ranks, tmp_pa
     actual = read_checkpoint(resumed / "checkpoints" / "last.ckpt")
     assert expected["global_step"] == 4
     for part in ("state_dict", "lightning_gan"):
-        _assert_same(actual[part], expected[part])
+        assert_same(actual[part], expected[part])
     weights = expected["state_dict"]
     start = read_checkpoint(earlier)["state_dict"]
     moved = [name for name in weights if not torch.equal(weights[name], start[name])]

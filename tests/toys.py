@@ -59,7 +59,8 @@ def _auxiliary(pair: Pair) -> dict[str, Any]:
     return pair(NUM_CLASSES, instead={"num_classes": None}, num_outputs=1 + NUM_CLASSES)
 
 
-def _mixture(pair: Pair, num_classes: int | None = None) -> dict[str, Any]:
+def mixture_networks(pair: Pair, num_classes: int | None = None) -> dict[str, Any]:
+    """Return a mixture of generators and a discriminator that tells them apart."""
     networks = pair(num_classes, num_outputs=1 + NUM_GENERATORS)
     return networks | {"generator": MixtureGenerator(networks["generator"], NUM_GENERATORS)}
 
@@ -67,11 +68,11 @@ def _mixture(pair: Pair, num_classes: int | None = None) -> dict[str, Any]:
 # What a variant may ask of its networks, simplest first.
 KITS: list[Callable[[Pair], dict[str, Any]]] = [
     lambda pair: pair(),
-    _mixture,
+    mixture_networks,
     lambda pair: pair(NUM_CLASSES),
     _auxiliary,
     lambda pair: pair(NUM_CLASSES, conditioning="projection"),
-    lambda pair: _mixture(pair, NUM_CLASSES),
+    lambda pair: mixture_networks(pair, NUM_CLASSES),
 ]
 
 
@@ -101,6 +102,13 @@ class ToyData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class ValidatedData(ToyData):
+    """The same batches held out, too."""
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.train_dataloader()
 
 
 def points(n: int = 20, batches: int = 4) -> ToyData:
@@ -155,3 +163,19 @@ def sgd(parameters: Any) -> SGD:
 def flat(module: nn.Module) -> Tensor:
     """Return all weights as one vector, detached."""
     return torch.cat([p.detach().flatten() for p in module.parameters()]).clone()
+
+
+def assert_same(actual: Any, expected: Any, place: str = "") -> None:
+    """Compare parts of checkpoints bit by bit."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), place
+        for key, value in expected.items():
+            assert_same(actual[key], value, f"{place}[{key!r}]")
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), place
+        for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(a, e, f"{place}[{i}]")
+    elif isinstance(expected, Tensor):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0, msg=lambda m: f"{place}: {m}")
+    else:
+        assert actual == expected, place

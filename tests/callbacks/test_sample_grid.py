@@ -28,6 +28,7 @@ from tests.toys import (
     image_networks,
     images,
     labelled,
+    mixture_networks,
     points,
     toy_networks,
     toy_trainer,
@@ -150,17 +151,12 @@ def _assert_same_picture(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual.int(), expected.int(), rtol=0, atol=1)
 
 
-def _mixture(pair: Any, num_classes: int | None = None) -> dict[str, Any]:
-    networks: dict[str, Any] = pair(num_classes, num_outputs=1 + 3)
-    return networks | {"generator": MixtureGenerator(networks["generator"], 3)}
-
-
 @pytest.mark.parametrize(("num_samples", "across"), [(12, 4), (3, 1), (2, 1), (1, 1)])
 @pytest.mark.parametrize("averaged", [False, True])
 def test_rows_are_generators_on_the_same_latents(
     num_samples: int, across: int, averaged: bool, tmp_path: Path
 ) -> None:
-    model = MGAN(**_mixture(image_networks))
+    model = MGAN(**mixture_networks(image_networks))
     callbacks: list[Any] = [SampleGrid(num_samples=num_samples, seed=5, dirpath=tmp_path)]
     callbacks += [GeneratorEMA(0.9)] if averaged else []
     toy_trainer(tmp_path, callbacks=callbacks).fit(model, images())
@@ -175,7 +171,7 @@ def test_rows_are_generators_on_the_same_latents(
 
 
 def test_more_rows_than_generators_have_new_latents(tmp_path: Path) -> None:
-    model = MGAN(**_mixture(image_networks))
+    model = MGAN(**mixture_networks(image_networks))
     callbacks: list[Any] = [SampleGrid(num_samples=18, seed=5, dirpath=tmp_path)]
     toy_trainer(tmp_path, callbacks=callbacks).fit(model, images())
     latents = torch.randn(18, 4 + 3, generator=torch.Generator().manual_seed(5))[:, :4]
@@ -187,7 +183,7 @@ def test_more_rows_than_generators_have_new_latents(tmp_path: Path) -> None:
 
 
 def test_mixtures_columns_are_classes(tmp_path: Path) -> None:
-    model = MGAN(**_mixture(image_networks, NUM_CLASSES))
+    model = MGAN(**mixture_networks(image_networks, NUM_CLASSES))
     grid = SampleGrid(num_samples=30, dirpath=tmp_path)
     toy_trainer(tmp_path, callbacks=[grid]).fit(model, labelled(images()))
     latents = torch.randn(30, 4 + 3, generator=torch.Generator().manual_seed(0))
@@ -200,7 +196,7 @@ def test_mixtures_columns_are_classes(tmp_path: Path) -> None:
 
 
 def test_points_of_a_mixture_are_coloured_by_generator(tmp_path: Path) -> None:
-    model, data = MGAN(**_mixture(toy_networks)), points()
+    model, data = MGAN(**mixture_networks(toy_networks)), points()
     toy_trainer(tmp_path, callbacks=[SampleGrid(2, dirpath=tmp_path)]).fit(model, data)
     latents = torch.randn(2000, 2 + 3, generator=torch.Generator().manual_seed(0))
     chosen = latents[:, 2:].argmax(dim=1)

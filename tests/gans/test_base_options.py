@@ -17,6 +17,7 @@ from lightning_gan.training.replay import ExperienceReplay
 from tests.toys import (
     NUM_CLASSES,
     ToyData,
+    ValidatedData,
     flat,
     image_networks,
     images,
@@ -114,15 +115,11 @@ def test_held_out_samples_are_not_augmented(tmp_path: Path) -> None:
 
 
 def test_validation_between_iterations_leaves_training_augmented(tmp_path: Path) -> None:
-    class WithValidation(ToyData):
-        def val_dataloader(self) -> Any:
-            return self.train_dataloader()
-
     networks, shift = toy_networks(), _Shift()
     watched = networks["discriminator"] = _Watched(networks["discriminator"])
     model = GAN(**networks, augmentation=shift)
     trainer = toy_trainer(tmp_path, max_steps=4, val_check_interval=2, num_sanity_val_steps=1)
-    trainer.fit(model, WithValidation(*points().batches))
+    trainer.fit(model, ValidatedData(*points().batches))
     augmented = sum(value > 50 for value in watched.smallest)
     assert augmented == len(shift.calls) == 4 * 3
     assert len(watched.smallest) - augmented == 1 + (1 + 2 * 4) * 3  # tried before the first
@@ -273,10 +270,6 @@ def test_one_penalty_without_a_list_is_refused() -> None:
 
 
 def test_refusals_come_before_the_sanity_validation(tmp_path: Path) -> None:
-    class WithValidation(ToyData):
-        def val_dataloader(self) -> Any:
-            return self.train_dataloader()
-
-    data = WithValidation(*torch.zeros(4, 10, 3))
+    data = ValidatedData(*torch.zeros(4, 10, 3))
     with pytest.raises(ValueError, match=r"make samples of the data's shape \(3,\), got \(2,\)"):
         toy_trainer(tmp_path).fit(GAN(**toy_networks()), data)

@@ -16,7 +16,7 @@ from lightning_gan.training import read_checkpoint
 from lightning_gan.training.augmentation import InstanceNoise
 from lightning_gan.training.replay import ExperienceReplay
 from tests.ranks import Ranks
-from tests.toys import VARIANTS, image_networks, networks_for, toy_trainer
+from tests.toys import VARIANTS, assert_same, image_networks, networks_for, toy_trainer
 
 # Each case resumes from one reference run's folder into a folder of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -73,25 +73,10 @@ def train(
     return trainer
 
 
-def _assert_same(actual: Any, expected: Any, place: str = "") -> None:
-    if isinstance(expected, dict):
-        assert actual.keys() == expected.keys(), place
-        for key, value in expected.items():
-            _assert_same(actual[key], value, f"{place}[{key!r}]")
-    elif isinstance(expected, list | tuple):
-        assert len(actual) == len(expected), place
-        for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
-            _assert_same(a, e, f"{place}[{i}]")
-    elif isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected), place
-    else:
-        assert actual == expected, place
-
-
 def assert_same_run(folder: Path, reference: Path) -> None:
     actual, expected = (read_checkpoint(path / "last.ckpt") for path in (folder, reference))
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "lightning_gan"):
-        _assert_same(actual[part], expected[part], part)
+        assert_same(actual[part], expected[part], part)
     assert expected["global_step"] == STEPS
 
 
