@@ -1,6 +1,11 @@
 """Losses and penalties as pure functions of tensors, usable in any pipeline."""
 
 from lightning_gan.functional.clipping import clip_weights_
+from lightning_gan.functional.consistency import (
+    consistency_penalty,
+    feature_matching_loss,
+    latent_diversity,
+)
 from lightning_gan.functional.divergences import (
     Divergence,
     f_divergence_discriminator_loss,
@@ -8,6 +13,7 @@ from lightning_gan.functional.divergences import (
     f_divergence_non_saturating_generator_loss,
 )
 from lightning_gan.functional.images import to_uint8
+from lightning_gan.functional.lecam import lecam_penalty
 from lightning_gan.functional.losses import (
     hinge_discriminator_loss,
     hinge_generator_loss,
@@ -16,33 +22,50 @@ from lightning_gan.functional.losses import (
     minimax_discriminator_loss,
     minimax_generator_loss,
     non_saturating_generator_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
+from lightning_gan.functional.orthogonal import orthogonal_penalty
 from lightning_gan.functional.penalties import (
     dragan_penalty,
     drift_penalty,
     gradient_penalty,
     zero_centered_gradient_penalty,
 )
+from lightning_gan.functional.selection import top_k_rows
+from lightning_gan.functional.warping import affine_warp, color_transform, cutout, translate
 
 __all__ = [
     "Divergence",
+    "affine_warp",
     "clip_weights_",
+    "color_transform",
+    "consistency_penalty",
+    "cutout",
     "dragan_penalty",
     "drift_penalty",
     "f_divergence_discriminator_loss",
     "f_divergence_generator_loss",
     "f_divergence_non_saturating_generator_loss",
+    "feature_matching_loss",
     "gradient_penalty",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
+    "latent_diversity",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
+    "lecam_penalty",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
     "non_saturating_generator_loss",
+    "orthogonal_penalty",
+    "relativistic_discriminator_loss",
+    "relativistic_generator_loss",
     "to_uint8",
+    "top_k_rows",
+    "translate",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",
     "zero_centered_gradient_penalty",

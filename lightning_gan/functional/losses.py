@@ -8,6 +8,8 @@ softplus, which neither overflows nor loses its gradient.
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from lightning_gan.functional.shapes import check_same_shape
+
 
 def _cross_entropy(logits: Tensor, target: float) -> Tensor:
     """Return the mean cross-entropy of probabilities, given as logits, against one target."""
@@ -239,3 +241,61 @@ def wasserstein_generator_loss(fake_logits: Tensor) -> Tensor:
         algorithm 1, line 10.
     """
     return -fake_logits.mean()
+
+
+def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    r"""Compute how little more real than its generated partner each real sample looks.
+
+    .. math:: \mathbb{E}[\mathrm{softplus}(-(D(x) - D(G(z))))]
+
+    Real row i is paired with generated row i. Only differences count: a constant added to all
+    logits changes nothing. In theory this game lacks the bad local minima of the minimax game, in
+    which the generator drops modes (Sun et al., NeurIPS 2020, https://arxiv.org/abs/2011.04926).
+
+    Args:
+        real_logits: Logits of real samples, any shape.
+        fake_logits: Logits of generated samples, of the same shape.
+
+    Returns:
+        Scalar, not below 0; log 2 where the discriminator cannot tell the two apart.
+
+    Raises:
+        ValueError: If the logits differ in shape.
+
+    Example:
+        >>> import torch
+        >>> relativistic_discriminator_loss(torch.zeros(2), torch.zeros(2))
+        tensor(0.6931)
+
+    Reference:
+        Jolicoeur-Martineau, "The relativistic discriminator: a key element missing from standard
+        GAN", ICLR 2019, https://arxiv.org/abs/1807.00734; Huang et al., "The GAN is dead; long
+        live the GAN! A Modern GAN Baseline", NeurIPS 2024, https://arxiv.org/abs/2501.05441,
+        eq. (2).
+    """
+    check_same_shape(real_logits=real_logits, fake_logits=fake_logits)
+    return softplus(fake_logits - real_logits).mean()
+
+
+def relativistic_generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    r"""Compute how little more real than its real partner each generated sample looks.
+
+    .. math:: \mathbb{E}[\mathrm{softplus}(-(D(G(z)) - D(x)))]
+
+    It is :func:`relativistic_discriminator_loss` with the roles exchanged, and does not saturate.
+
+    Args:
+        real_logits: Logits of real samples, any shape.
+        fake_logits: Logits of generated samples, of the same shape.
+
+    Returns:
+        Scalar, not below 0; log 2 where the discriminator cannot tell the two apart.
+
+    Raises:
+        ValueError: If the logits differ in shape.
+
+    Reference:
+        As of :func:`relativistic_discriminator_loss`.
+    """
+    check_same_shape(real_logits=real_logits, fake_logits=fake_logits)
+    return softplus(real_logits - fake_logits).mean()

@@ -104,6 +104,7 @@ def dragan_penalty(
     real: Tensor,
     *,
     scale: float = 0.5,
+    std: Tensor | None = None,
     target: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -114,14 +115,12 @@ def dragan_penalty(
         \hat x = x + \alpha\, c\, \mathrm{std}(x)\, u, \quad
         \alpha \sim U[0, 1] \text{ per sample},\; u \sim U[0, 1] \text{ per dimension}
 
-    The standard deviation is one number, that of all values in the batch at hand: under
-    distributed training it is each rank's own.
-
     Args:
         discriminator: Maps samples to logits; sample i's logits must depend on sample i alone.
         real: Real samples, (N, ...); no gradient flows into them.
         scale: c, how far the samples are moved, in standard deviations. 0.5 as in the authors'
             code.
+        std: That standard deviation, one number; None takes it of all values in ``real``.
         target: Slope that costs nothing. 1, as in the paper.
         generator: Source of the random numbers; the global one by default.
 
@@ -144,7 +143,8 @@ def dragan_penalty(
     """
     noise = torch.rand(real.shape, device=real.device, generator=generator).to(real.dtype)
     alpha = _uniform_per_sample(real, real.dtype, generator)
-    points = real + alpha * scale * real.std(correction=0) * noise
+    std = real.std(correction=0) if std is None else std
+    points = real + alpha * scale * std * noise
     return _distance_to_target(discriminator, points, target)
 
 

@@ -14,6 +14,8 @@ from lightning_gan.functional import (
     minimax_discriminator_loss,
     minimax_generator_loss,
     non_saturating_generator_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
@@ -107,6 +109,8 @@ def test_values_where_nothing_is_known() -> None:
     assert_near(hinge_generator_loss(zeros), 0.0)
     assert_near(least_squares_discriminator_loss(halves, halves), 0.25)
     assert_near(least_squares_generator_loss(halves), 0.125)
+    assert_near(relativistic_discriminator_loss(halves, halves), math.log(2))
+    assert_near(relativistic_generator_loss(halves, halves), math.log(2))
 
 
 def test_optimal_discriminator_reaches_the_jensen_shannon_bound() -> None:
@@ -238,6 +242,49 @@ def test_wasserstein_discriminator_loss_is_antisymmetric_and_ignores_a_constant(
     assert_near(wasserstein_discriminator_loss(real + 3, fake + 3), loss)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_relativistic_losses_pair_row_by_row(shape: tuple[int, ...]) -> None:
+    real, fake = 3 * torch.randn(2, *shape)
+    pairs = list(zip(real.flatten().tolist(), fake.flatten().tolist(), strict=True))
+    for_d = sum(math.log1p(math.exp(-(r - f))) for r, f in pairs) / len(pairs)
+    for_g = sum(math.log1p(math.exp(-(f - r))) for r, f in pairs) / len(pairs)
+    assert_near(relativistic_discriminator_loss(real, fake), for_d)
+    assert_near(relativistic_generator_loss(real, fake), for_g)
+
+
+def test_relativistic_gradients() -> None:
+    real, fake = leaf([2.0, -1.0, 0.5]), leaf([-1.0, 3.0, 0.5])
+    wrong = (fake - real).detach().sigmoid() / 3
+    loss = relativistic_discriminator_loss(real, fake)
+    assert_near(gradient(loss, real), -wrong)
+    assert_near(gradient(loss, fake), wrong)
+    loss = relativistic_generator_loss(real, fake)
+    assert_near(gradient(loss, real), 1 / 3 - wrong)
+    assert_near(gradient(loss, fake), wrong - 1 / 3)
+
+
+def test_relativistic_losses_of_extreme_logits() -> None:
+    real, fake = leaf([1e4, -1e4]), leaf([-1e4, 1e4])
+    for loss in (
+        relativistic_discriminator_loss(real, fake),
+        relativistic_generator_loss(fake, real),
+    ):
+        assert_near(loss, 1e4)
+        assert_near(gradient(loss, real), torch.tensor([0.0, -0.5]))
+
+
+@pytest.mark.parametrize("loss", [relativistic_discriminator_loss, relativistic_generator_loss])
+def test_relativistic_losses_ignore_a_constant_and_refuse_other_shapes(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    real, fake = torch.randn(2, 4)
+    assert_near(loss(real + 5, fake + 5), loss(real, fake))
+    message = "Expected 'real_logits' and 'fake_logits' to have the same shape, "
+    message += r"got \(4,\) and \(4, 1\)\."
+    with pytest.raises(ValueError, match=message):
+        loss(real, fake[:, None])
+
+
 @pytest.mark.parametrize("loss", PAIR_LOSSES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_discriminator_losses_are_means(
@@ -261,7 +308,7 @@ def test_generator_losses_are_means(
     assert_near(loss(fake.flatten().flip(0).repeat(2)), value)
 
 
-@pytest.mark.parametrize("loss", PAIR_LOSSES)
+@pytest.mark.parametrize("loss", [*PAIR_LOSSES, relativistic_discriminator_loss])
 def test_discriminator_losses_fall_when_real_rises_or_fake_falls(
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
