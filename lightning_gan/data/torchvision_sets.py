@@ -70,12 +70,17 @@ class TorchvisionData(GANDataModule):
 
     def load(self) -> None:
         """Read both splits into memory."""
-        splits = [self.source(self.root, train=train) for train in (True, False)]
-        train, test = (
-            (self.images(split.data), torch.as_tensor(split.targets)) for split in splits
+        self.train_set, self.test_set = self.splits()
+
+    def splits(self) -> tuple[TensorSamples, TensorSamples]:
+        """Read the images for training, mirrored where asked for, and the held-out ones."""
+        train, test = (self.source(self.root, train=train) for train in (True, False))
+        return (
+            TensorSamples(
+                self.images(train.data), torch.as_tensor(train.targets), self.horizontal_flip
+            ),
+            TensorSamples(self.images(test.data), torch.as_tensor(test.targets)),
         )
-        self.train_set = TensorSamples(*train, self.horizontal_flip)
-        self.test_set = TensorSamples(*test)
 
     def images(self, data: Any) -> Tensor:
         """Turn what torchvision holds into (N, C, H, W) uint8."""
