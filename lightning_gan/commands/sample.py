@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from lightning_gan.callbacks.pictures import drawable, image_grid, save_picture, scatter_plot
 from lightning_gan.gans import AdversarialModule
+from lightning_gan.gans.generative import SAMPLE_CHUNK
 
 
 def add_sample_arguments(parser: ArgumentParser) -> None:
@@ -29,6 +30,8 @@ def sample(
     seed: int = 0,
     labels: list[int] | None = None,
     device: str = "cpu",
+    truncation: float | None = None,
+    standing_statistics: int | None = None,
 ) -> None:
     """Write samples of a trained model as PNG files; of a model of points, as one CSV file.
 
@@ -41,13 +44,21 @@ def sample(
         seed: Seed of the latents.
         labels: Classes of a conditional model, repeated in turn; drawn at random if left out.
         device: Where to compute, such as cpu or cuda.
+        truncation: Bound on the magnitude of each number in a latent, such as 0.5: less variety for
+            more typical samples; none if left out.
+        standing_statistics: Number of batches from which batch normalisation's statistics are
+            measured anew before sampling, such as 16; those of training if left out.
     """
     model = AdversarialModule.load_from_checkpoint(ckpt_path, map_location=device)
     if labels is not None and model.num_classes is None:
         raise ValueError(f"Expected no 'labels' for an unconditional model, got {labels}.")
     chosen = None if labels is None else torch.tensor(labels).repeat(num_images)[:num_images]
+    if standing_statistics is not None:
+        # From latents of their own, so that the seed gives the same samples' latents without them.
+        others = torch.Generator().manual_seed(-1 - seed)
+        model.standing_statistics(standing_statistics, SAMPLE_CHUNK, others, truncation)
     generator = torch.Generator().manual_seed(seed)
-    samples = model.sample(num_images, chosen, generator).cpu()
+    samples = model.sample(num_images, chosen, generator, truncation).cpu()
     output_dir.mkdir(parents=True, exist_ok=True)
     if samples.dim() == 2:
         np.savetxt(output_dir / "points.csv", samples.numpy(), delimiter=",")

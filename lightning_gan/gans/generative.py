@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lightning_gan.layers import apply, evaluating
+from lightning_gan.layers import apply, evaluating, standing_statistics
 from lightning_gan.training.batch import Batch, unpack
 from lightning_gan.training.checkpoint_io import read_checkpoint
 from lightning_gan.training.runtime import silence_jsonargparse
@@ -37,12 +37,16 @@ class GenerativeModule(LightningModule):
         generator: The trained network.
         ema_generator: The running average of its weights, where there is one.
         num_classes: Number of classes of a conditional generator, else None.
+        images_seen: Real samples that the training has shown so far, over all processes.
 
     Raises:
         ValueError: If ``latent_dim`` is neither given nor known to the generator.
     """
 
     ema_generator: nn.Module | None
+    images_seen = 0
+    images_this_step = 0  # real samples of the iteration at hand, over all processes
+    looking_ahead = False  # whether the step being taken is to be undone
 
     def __init__(self, generator: nn.Module, latent_dim: int | None = None) -> None:
         super().__init__()
@@ -94,7 +98,11 @@ class GenerativeModule(LightningModule):
 
     @torch.no_grad()
     def sample(
-        self, n: int, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        n: int,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        truncation: float | None = None,
     ) -> Tensor:
         """Draw samples from the averaged generator if there is one, else from the trained one.
 
@@ -102,21 +110,77 @@ class GenerativeModule(LightningModule):
             n: Number of samples.
             labels: Classes, (n,) int64; drawn uniformly if None. Unconditional models ignore them.
             generator: Source of the random numbers, on any device; the global one by default.
+            truncation: Bound on the magnitude of each number in a latent: beyond it is drawn again.
+                The lower, the more typical and the less varied are the samples. None for no bound.
 
         Returns:
             Samples (n, ...) in float32 on the model's device; images lie in [-1, 1].
 
         Raises:
-            ValueError: If ``n`` is below 1, or the labels are not ``n`` or out of range.
+            ValueError: If ``n`` is below 1, ``truncation`` not positive, or the labels are not
+                ``n`` or out of range.
+
+        Reference:
+            Brock et al., "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+            ICLR 2019, https://arxiv.org/abs/1809.11096, section 3.1 (``truncation``).
         """
         if n < 1:
             raise ValueError(f"Expected 'n' to be at least 1, got {n}.")
         if self.num_classes is not None and labels is not None:
             _check_labels(labels, n, self.num_classes)
-        latents = self.sample_latents(n, generator)
+        latents = self._latents(n, generator, truncation)
         if labels is None or self.num_classes is None:
             labels = self.sample_labels(n, generator)
         return self.render(latents, labels)
+
+    def standing_statistics(
+        self,
+        batches: int,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        truncation: float | None = None,
+    ) -> None:
+        """Measure anew the statistics of batch normalisation with which samples are drawn.
+
+        Those of the averaged generator if there is one, else those of the trained one, become plain
+        averages over batches of fresh latents; see
+        :func:`~lightning_gan.layers.standing_statistics`.
+
+        Args:
+            batches: Number of batches.
+            batch_size: Samples in each, of all classes alike.
+            generator: Source of the random numbers, on any device; the global one by default.
+            truncation: Bound on the latents, the same as for the samples to be drawn.
+
+        Raises:
+            ValueError: If a number is below 1, ``truncation`` not positive, or the generator has no
+                batch normalisation.
+        """
+        if batch_size < 1:
+            raise ValueError(f"Expected 'batch_size' to be at least 1, got {batch_size}.")
+        network = self._sampler
+
+        def run() -> None:
+            latents = self._latents(batch_size, generator, truncation).type(self.dtype)
+            apply(network, latents, self.sample_labels(batch_size, generator))
+
+        standing_statistics(network, run, batches)
+
+    @property
+    def _sampler(self) -> nn.Module:
+        return self.generator if self.ema_generator is None else self.ema_generator
+
+    def _latents(
+        self, n: int, generator: torch.Generator | None, truncation: float | None
+    ) -> Tensor:
+        if truncation is None:
+            return self.sample_latents(n, generator)
+        if not truncation > 0:
+            raise ValueError(f"Expected 'truncation' to be positive, got {truncation}.")
+        device = self.device if generator is None else generator.device
+        latents = torch.empty(n, self.latent_dim, device=device)
+        nn.init.trunc_normal_(latents, a=-truncation, b=truncation, generator=generator)
+        return latents.to(self.device)
 
     @torch.no_grad()
     def render(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -129,7 +193,7 @@ class GenerativeModule(LightningModule):
         Returns:
             Samples (N, ...) in float32 on the model's device; images lie in [-1, 1].
         """
-        network = self.generator if self.ema_generator is None else self.ema_generator
+        network = self._sampler
         chunks = latents.to(self.device).type(self.dtype).split(SAMPLE_CHUNK)
         label_chunks: Any = [None] * len(chunks)
         if self.num_classes is not None and labels is not None:

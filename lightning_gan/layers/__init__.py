@@ -1,9 +1,11 @@
 """Modules smaller than a network."""
 
 from lightning_gan.layers.attention import SelfAttention, attention_maps
+from lightning_gan.layers.bottleneck import Bottleneck
 from lightning_gan.layers.conditioning import (
     ConditionalBatchNorm2d,
     ConditionalSequential,
+    VectorBatchNorm2d,
     append_labels,
     apply,
 )
@@ -19,10 +21,13 @@ from lightning_gan.layers.mixing import mixing_layers
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.normalization import Normalization, PixelNorm, normalization
 from lightning_gan.layers.pooling import SumPool
+from lightning_gan.layers.resampling import SmoothDownsample, SmoothUpsample
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock, UpBlock
 from lightning_gan.layers.spectral import spectral_normalize
+from lightning_gan.layers.standing import standing_statistics
 
 __all__ = [
+    "Bottleneck",
     "ConditionalBatchNorm2d",
     "ConditionalSequential",
     "DownBlock",
@@ -32,8 +37,11 @@ __all__ = [
     "Normalization",
     "PixelNorm",
     "SelfAttention",
+    "SmoothDownsample",
+    "SmoothUpsample",
     "SumPool",
     "UpBlock",
+    "VectorBatchNorm2d",
     "append_labels",
     "apply",
     "attention_maps",
@@ -46,4 +54,5 @@ __all__ = [
     "mixing_layers",
     "normalization",
     "spectral_normalize",
+    "standing_statistics",
 ]

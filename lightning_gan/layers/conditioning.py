@@ -1,4 +1,4 @@
-"""Ways of telling a network which class a sample has."""
+"""Ways of telling a network which class a sample has, or what vector belongs to it."""
 
 from typing import Any
 
@@ -36,14 +36,16 @@ def apply(module: nn.Module, x: Tensor, labels: Tensor | None) -> Any:
     """Call a module, with labels if it is conditional.
 
     Args:
-        module: Any module; it is conditional if its attribute ``num_classes`` is not None.
+        module: Any module; it is conditional if its attribute ``num_classes`` is not None, or if
+            its attribute ``vector_dim`` is not.
         x: First argument.
-        labels: Class of each sample, (N,) int64; only a conditional module is given them.
+        labels: Class of each sample, (N,) int64, or a vector for each, (N, ``vector_dim``); only a
+            conditional module is given them.
 
     Returns:
         What the module returns.
     """
-    if getattr(module, "num_classes", None) is None:
+    if all(getattr(module, name, None) is None for name in ("num_classes", "vector_dim")):
         return module(x)
     return module(x, labels)
 
@@ -60,11 +62,19 @@ class ConditionalSequential(nn.Sequential):
     @property
     def num_classes(self) -> int | None:
         """Number of classes of its first conditional layer, None without any."""
-        known = (getattr(layer, "num_classes", None) for layer in self)
+        return self._first("num_classes")
+
+    @property
+    def vector_dim(self) -> int | None:
+        """Length of the vectors that its first layer which takes such asks for, else None."""
+        return self._first("vector_dim")
+
+    def _first(self, name: str) -> int | None:
+        known = (getattr(layer, name, None) for layer in self)
         return next((number for number in known if number is not None), None)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map ``x`` through all layers; ``labels`` are (N,) int64."""
+        """Map ``x`` through all layers; ``labels`` are (N,) int64, or vectors (N, F)."""
         for layer in self:
             x = apply(layer, x, labels)
         return x
@@ -115,3 +125,39 @@ class ConditionalBatchNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """Return the number of classes."""
         return f"num_classes={self.num_classes}"
+
+
+class VectorBatchNorm2d(nn.Module):
+    r"""Normalise over the batch, then scale and shift each channel by what a vector says.
+
+    .. math:: y_c = (1 + W_g v)_c \, \hat x_c + (W_b v)_c
+
+    Args:
+        channels: Number of channels of the feature map.
+        vector_dim: Length of a sample's vector v, such as a class's embedding beside a latent.
+
+    Attributes:
+        vector_dim: Length of a vector.
+        gain: Linear map W_g from a vector to the scales' distances from 1, without bias.
+        bias: Linear map W_b from a vector to the shifts, without bias.
+
+    Reference:
+        Brock et al., "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+        ICLR 2019, https://arxiv.org/abs/1809.11096, appendix B.
+    """
+
+    def __init__(self, channels: int, vector_dim: int) -> None:
+        super().__init__()
+        self.vector_dim = vector_dim
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Linear(vector_dim, channels, bias=False)
+        self.bias = nn.Linear(vector_dim, channels, bias=False)
+
+    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        """Map (N, C, H, W) and vectors (N, ``vector_dim``) to (N, C, H, W)."""
+        x = self.norm(x)
+        gain, bias = (
+            linear(vector)[:, :, None, None].to(x.dtype)  # (N, C, 1, 1)
+            for linear in (self.gain, self.bias)
+        )
+        return torch.addcmul(x + bias, gain, x)

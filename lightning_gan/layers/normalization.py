@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.layers.conditioning import ConditionalBatchNorm2d
+from lightning_gan.layers.conditioning import ConditionalBatchNorm2d, VectorBatchNorm2d
 
 Normalization = Literal["batch", "instance", "layer", "pixel", "none"]
 
@@ -43,7 +43,12 @@ class PixelNorm(nn.Module):
         return f"eps={self.eps}"
 
 
-def normalization(kind: Normalization, channels: int, num_classes: int | None = None) -> nn.Module:
+def normalization(
+    kind: Normalization,
+    channels: int,
+    num_classes: int | None = None,
+    vector_dim: int | None = None,
+) -> nn.Module:
     """Build a normalisation of feature maps.
 
     Args:
@@ -52,20 +57,32 @@ def normalization(kind: Normalization, channels: int, num_classes: int | None = 
         channels: Number of channels of the feature map.
         num_classes: Number of classes, each with a scale and shift of its own; the module then
             takes the labels, (N,) int64, as second argument. Only for ``"batch"``.
+        vector_dim: Length of vectors of which scale and shift are linear functions; the module then
+            takes these, (N, ``vector_dim``), as second argument. Likewise, and not with classes.
 
     Returns:
         A module that maps (N, ``channels``, H, W) to the same shape.
 
     Raises:
-        ValueError: If ``num_classes`` is given for a kind other than ``"batch"``.
+        ValueError: If ``num_classes`` or ``vector_dim`` is given for a kind other than
+            ``"batch"``, or if both are.
     """
-    if num_classes is not None and kind != "batch":
+    if num_classes is not None and vector_dim is not None:
         raise ValueError(
-            f"Expected 'norm' to be 'batch' where it is conditional on classes, got '{kind}'."
+            f"Expected 'num_classes' or 'vector_dim' to be None, got {num_classes} and "
+            f"{vector_dim}."
         )
+    for given, condition in ((num_classes, "classes"), (vector_dim, "vectors")):
+        if given is not None and kind != "batch":
+            raise ValueError(
+                f"Expected 'norm' to be 'batch' where it is conditional on {condition}, "
+                f"got '{kind}'."
+            )
     match kind:
         case "batch" if num_classes is not None:
             return ConditionalBatchNorm2d(channels, num_classes)
+        case "batch" if vector_dim is not None:
+            return VectorBatchNorm2d(channels, vector_dim)
         case "batch":
             return nn.BatchNorm2d(channels)
         case "instance":

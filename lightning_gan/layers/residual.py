@@ -15,17 +15,23 @@ class UpBlock(nn.Module):
         norm: Normalisation in front of each activation.
         num_classes: Number of classes, each with scales and shifts of its own; only for the norm
             ``"batch"``.
+        vector_dim: Length of vectors of which scales and shifts are linear functions; likewise,
+            and not together with classes.
 
     Attributes:
         num_classes: Number of classes, None for a block that takes no labels.
+        vector_dim: Length of a vector, None for a block that takes none.
 
     Raises:
-        ValueError: If ``num_classes`` is given together with a norm other than ``"batch"``.
+        ValueError: If ``num_classes`` or ``vector_dim`` is given together with a norm other than
+            ``"batch"``, or if both are.
 
     Reference:
         Miyato et al., "Spectral Normalization for GANs", ICLR 2018,
         https://arxiv.org/abs/1802.05957, appendix B.4; with classes, Miyato and Koyama, "cGANs
-        with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637, section 5.
+        with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637, section 5; with
+        vectors, Brock et al., "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+        ICLR 2019, https://arxiv.org/abs/1809.11096, appendix B.
     """
 
     def __init__(
@@ -35,15 +41,17 @@ class UpBlock(nn.Module):
         *,
         norm: Normalization = "batch",
         num_classes: int | None = None,
+        vector_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.vector_dim = vector_dim
         self.residual = ConditionalSequential(
-            normalization(norm, in_channels, num_classes),
+            normalization(norm, in_channels, num_classes, vector_dim),
             nn.ReLU(),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            normalization(norm, out_channels, num_classes),
+            normalization(norm, out_channels, num_classes, vector_dim),
             nn.ReLU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
@@ -53,7 +61,7 @@ class UpBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map (N, C, H, W), and labels (N,) int64 where there are classes, to (N, C', 2H, 2W)."""
+        """Map (N, C, H, W), and labels (N,) int64 or vectors (N, F) if any, to (N, C', 2H, 2W)."""
         return self.residual(x, labels) + self.shortcut(x)  # type: ignore[no-any-return]
 
 

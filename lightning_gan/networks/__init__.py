@@ -1,17 +1,24 @@
 """Generators and discriminators, a file per family."""
 
 from lightning_gan.networks.base import Discriminator, Generator
+from lightning_gan.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from lightning_gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from lightning_gan.networks.dirac import DiracDiscriminator, DiracGenerator
 from lightning_gan.networks.heads import Head
 from lightning_gan.networks.mixture import MixtureGenerator
 from lightning_gan.networks.mlp import MLPDiscriminator, MLPGenerator
 from lightning_gan.networks.multi_scale import MultiScaleDiscriminator
 from lightning_gan.networks.patch import PatchDiscriminator
+from lightning_gan.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from lightning_gan.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "DiracDiscriminator",
+    "DiracGenerator",
     "Discriminator",
     "Generator",
     "Head",
@@ -20,6 +27,8 @@ __all__ = [
     "MixtureGenerator",
     "MultiScaleDiscriminator",
     "PatchDiscriminator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "ResNetDiscriminator",
     "ResNetGenerator",
 ]

@@ -1,6 +1,7 @@
 """The residual pair of WGAN-GP and SNGAN at 32, 64 and 128."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -166,19 +167,44 @@ class ResNetDiscriminator(Discriminator):
         shape = (image_channels, image_size, image_size)
         super().__init__(shape, num_classes, conditioning, num_outputs, minibatch)
         base = _base(base_channels, 128 if image_size == 32 else 64)
-        blocks = _DISCRIMINATOR_BLOCKS[image_size]
-        widths = [self.channels, *(base * width for width, _ in blocks)]
-        sides = [image_size // 2**halvings for halvings in accumulate(half for _, half in blocks)]
-        check_attention(attention, sides)
-        self.layers = nn.Sequential()
-        for i, (pair, (_, halve)) in enumerate(zip(pairwise(widths), blocks, strict=True)):
-            block = _BLOCKS[branches](*pair, downsample=halve, first=i == 0, norm=norm)
-            self.layers.append(block)
-            if halve and sides[i] in attention:
-                self.layers.append(SelfAttention(pair[1]))
-        self.layers.extend([nn.ReLU(), SumPool()])
-        self.head = self.build_head(widths[-1])
+        blocks = [(base * width, halve) for width, halve in _DISCRIMINATOR_BLOCKS[image_size]]
+        build = partial(_BLOCKS[branches], norm=norm)
+        self.layers = down_layers(image_size, self.channels, blocks, attention, build)
+        self.head = self.build_head(blocks[-1][0])
         self.apply(_draw_weights)
+
+
+def down_layers(
+    image_size: int,
+    channels: int,
+    blocks: Sequence[tuple[int, bool]],
+    attention: Sequence[int] = (),
+    build: Callable[..., DownBlock] = DownBlock,
+) -> nn.Sequential:
+    """Chain residual blocks from an image to the sums of its activated features.
+
+    Args:
+        image_size: Side of the image.
+        channels: Channels of the image.
+        blocks: Of each block, its channels and whether it halves the map.
+        attention: Sides of the blocks after which self-attention follows, of those that halve it.
+        build: Makes a block.
+
+    Returns:
+        Layers from (N, ``channels``, S, S) to features (N, F), F being the last block's channels.
+
+    Raises:
+        ValueError: If there is to be attention on a map that does not occur.
+    """
+    sides = [image_size // 2**halvings for halvings in accumulate(half for _, half in blocks)]
+    check_attention(attention, sides)
+    layers = nn.Sequential()
+    for i, ((width, halve), side) in enumerate(zip(blocks, sides, strict=True)):
+        layers.append(build(channels, width, downsample=halve, first=i == 0))
+        if halve and side in attention:
+            layers.append(SelfAttention(width))
+        channels = width
+    return layers.extend([nn.ReLU(), SumPool()])
 
 
 def _base(base_channels: int | None, default: int) -> int:

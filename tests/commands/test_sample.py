@@ -194,10 +194,48 @@ def test_no_picture_is_made_unless_asked_for(
     assert not draw.called
 
 
+def test_truncation(images_ckpt: Path, tmp_path: Path) -> None:
+    sample(images_ckpt, 5, tmp_path, seed=3, truncation=0.5)
+    model = AdversarialModule.load_from_checkpoint(images_ckpt)
+    samples = model.sample(5, generator=torch.Generator().manual_seed(3), truncation=0.5)
+    for i, image in enumerate(drawable(samples)):
+        assert np.array_equal(_pixels(tmp_path / f"{i:06d}.png"), image[0].numpy())
+
+
+def test_standing_statistics_change_the_samples_of_the_same_latents(
+    images_ckpt: Path, tmp_path: Path
+) -> None:
+    options: Any = {"num_images": 5, "seed": 3, "truncation": 0.5, "standing_statistics": 2}
+    for name, passes in (("a", 2), ("b", 2), ("c", None)):
+        torch.manual_seed(ord(name))
+        sample(images_ckpt, output_dir=tmp_path / name, **options | {"standing_statistics": passes})
+    assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
+    assert _contents(tmp_path / "a") != _contents(tmp_path / "c")
+    with patch.object(AdversarialModule, "standing_statistics") as measure:
+        sample(images_ckpt, output_dir=tmp_path / "d", **options)
+    assert measure.call_args.args[0] == 2
+    assert measure.call_args.args[-1] == 0.5
+    assert _contents(tmp_path / "d") == _contents(tmp_path / "c")
+
+
+def test_standing_statistics_need_batch_normalisation(points_ckpt: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"network with batch .* got a MLPGenerator"):
+        sample(points_ckpt, output_dir=tmp_path / "none", standing_statistics=2)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("truncation", [0.0, -1.0])
+def test_wrong_truncation_is_refused(truncation: float, images_ckpt: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"'truncation' to be positive, got {truncation}"):
+        sample(images_ckpt, output_dir=tmp_path / "none", truncation=truncation)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true")])
 def test_half_precision_run(precision: str, tmp_path: Path) -> None:
     ckpt_path = _fit(tmp_path, DCGAN, DIGITS, "--trainer.precision", precision, "--ema.decay", "0")
-    sample(ckpt_path, num_images=3, output_dir=tmp_path / "out", grid=True)
+    options: Any = {"truncation": 0.8, "standing_statistics": 2}
+    sample(ckpt_path, num_images=3, output_dir=tmp_path / "out", grid=True, **options)
     assert len(_names(tmp_path / "out")) == 4
     pixels = _pixels(tmp_path / "out" / "000000.png")
     assert (pixels.shape, pixels.dtype) == ((8, 8), np.uint8)
@@ -209,8 +247,10 @@ def test_command_line(classes_ckpt: Path, tmp_path: Path) -> None:
         [
             *("sample", "--ckpt_path", str(classes_ckpt), "--num_images", "4"),
             *("--output_dir", str(tmp_path / "a"), "--labels", "2", "3", "--seed", "8"),
+            *("--truncation", "0.5", "--standing_statistics", "2"),
         ]
     )
-    sample(classes_ckpt, 4, tmp_path / "b", labels=[2, 3], seed=8)
+    options: Any = {"truncation": 0.5, "standing_statistics": 2}
+    sample(classes_ckpt, 4, tmp_path / "b", labels=[2, 3], seed=8, **options)
     assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
     assert len(_names(tmp_path / "a")) == 4

@@ -7,6 +7,7 @@ from torch.nn.functional import batch_norm
 from lightning_gan.layers import (
     ConditionalBatchNorm2d,
     ConditionalSequential,
+    VectorBatchNorm2d,
     append_labels,
     apply,
 )
@@ -131,3 +132,50 @@ def test_conditional_batch_norm_keeps_the_precision(dtype: torch.dtype) -> None:
 def test_conditional_batch_norm_refuses_a_label_out_of_range() -> None:
     with pytest.raises(IndexError, match="out of range"):
         ConditionalBatchNorm2d(1, 2)(torch.zeros(2, 1, 2, 2), torch.tensor([0, 2]))
+
+
+def test_vector_batch_norm_scales_and_shifts_by_linear_maps() -> None:
+    norm, x, vectors = VectorBatchNorm2d(3, 4), torch.randn(5, 3, 2, 6), torch.randn(5, 4)
+    gains = vectors.numpy() @ norm.gain.weight.detach().numpy().T
+    biases = vectors.numpy() @ norm.bias.weight.detach().numpy().T
+    images = x.numpy()
+    expected = np.empty_like(images)
+    for c in range(3):
+        mean, variance = images[:, c].mean(), images[:, c].var()
+        for i in range(5):
+            normal = (images[i, c] - mean) / np.sqrt(variance + 1e-5)
+            expected[i, c] = (1 + gains[i, c]) * normal + biases[i, c]
+    torch.testing.assert_close(norm(x, vectors), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
+    assert [tuple(p.shape) for p in norm.parameters()] == [(3, 4), (3, 4)]
+
+
+def test_vector_batch_norm_uses_running_statistics_in_evaluation() -> None:
+    norm, vectors = VectorBatchNorm2d(2, 3), torch.randn(4, 3)
+    for _ in range(3):
+        norm(1 + 2 * torch.randn(4, 2, 3, 3), vectors)
+    norm.eval()
+    x = torch.randn(4, 2, 3, 3)
+    alone = torch.cat([norm(x[i : i + 1], vectors[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(norm(x, vectors), alone, rtol=1e-6, atol=1e-6)
+
+
+def test_vector_batch_norm_keeps_the_precision_under_autocast() -> None:
+    norm, vectors = VectorBatchNorm2d(2, 3), torch.randn(4, 3)
+    x = torch.randn(4, 2, 3, 3)
+    expected = norm(x, vectors)
+    with torch.autocast("cpu", torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16):
+            y = norm(x.to(dtype), vectors)
+            assert y.dtype == dtype
+            torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_conditional_sequential_hands_on_vectors_to_any_depth() -> None:
+    norm = VectorBatchNorm2d(2, 3)
+    inner = ConditionalSequential(nn.ReLU(), norm)
+    layers = ConditionalSequential(nn.Conv2d(1, 2, 1), inner, nn.Tanh())
+    x, vectors = torch.randn(4, 1, 3, 3), torch.randn(4, 3)
+    expected = norm(layers[0](x).relu(), vectors).tanh()
+    torch.testing.assert_close(layers(x, vectors), expected, rtol=0, atol=0)
+    assert (layers.vector_dim, layers.num_classes) == (3, None)
+    assert ConditionalSequential(nn.ReLU()).vector_dim is None

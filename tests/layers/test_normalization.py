@@ -3,7 +3,13 @@ from typing import get_args
 import pytest
 import torch
 
-from lightning_gan.layers import ConditionalBatchNorm2d, Normalization, PixelNorm, normalization
+from lightning_gan.layers import (
+    ConditionalBatchNorm2d,
+    Normalization,
+    PixelNorm,
+    VectorBatchNorm2d,
+    normalization,
+)
 
 AXES: dict[Normalization, tuple[int, ...]] = {
     "batch": (0, 2, 3),
@@ -78,3 +84,21 @@ def test_classes_make_batch_normalization_conditional() -> None:
 def test_refuses_classes_for_other_kinds(kind: Normalization) -> None:
     with pytest.raises(ValueError, match=f"'batch' where it is conditional .* got '{kind}'"):
         normalization(kind, 6, num_classes=3)
+
+
+def test_vectors_make_batch_normalization_conditional() -> None:
+    layer = normalization("batch", 6, vector_dim=3)
+    assert isinstance(layer, VectorBatchNorm2d)
+    assert layer.gain.weight.shape == (6, 3)
+
+
+@pytest.mark.parametrize("kind", ["instance", "layer", "pixel", "none"])
+def test_refuses_vectors_for_other_kinds(kind: Normalization) -> None:
+    with pytest.raises(ValueError, match=f"'batch' where it is conditional on vec.* got '{kind}'"):
+        normalization(kind, 6, vector_dim=3)
+
+
+def test_refuses_classes_together_with_vectors() -> None:
+    message = r"Expected 'num_classes' or 'vector_dim' to be None, got 2 and 3\."
+    with pytest.raises(ValueError, match=message):
+        normalization("batch", 6, num_classes=2, vector_dim=3)

@@ -136,6 +136,21 @@ def test_conditional_up_block_normalizes_by_class() -> None:
     assert (changed > 1e-2).tolist() == [False, True, False, False]
 
 
+def test_up_block_steered_by_vectors() -> None:
+    """Gains of 1 and biases of 0 make it the plain block; each sample has its own."""
+    block, x, vectors = UpBlock(3, 5, vector_dim=2), torch.randn(4, 3, 4, 4), torch.randn(4, 2)
+    plain = UpBlock(3, 5)
+    for i in (3, 6):
+        plain.residual[i] = block.residual[i]
+    plain.shortcut = block.shortcut
+    assert (block.vector_dim, block.num_classes) == (2, None)
+    assert_near(block(x, torch.zeros(4, 2)), plain(x))
+    vectors[1] = 0
+    vectors[2] = 0
+    changed = (block(x, vectors) - plain(x)).abs().amax(dim=(1, 2, 3)) > 1e-2
+    assert changed[[0, 3]].all()
+
+
 @pytest.mark.parametrize("norm", ["instance", "layer", "pixel", "none"])
 def test_up_block_with_another_norm_treats_every_sample_by_itself(norm: Normalization) -> None:
     block, x = UpBlock(3, 5, norm=norm), torch.randn(3, 3, 4, 4)
