@@ -2,6 +2,7 @@
 
 from lightning_gan.callbacks.checkpoint import GANCheckpoint
 from lightning_gan.callbacks.ema import GeneratorEMA
+from lightning_gan.callbacks.lookahead import LookaheadMinimax
 from lightning_gan.callbacks.sample_grid import SampleGrid
 
-__all__ = ["GANCheckpoint", "GeneratorEMA", "SampleGrid"]
+__all__ = ["GANCheckpoint", "GeneratorEMA", "LookaheadMinimax", "SampleGrid"]

@@ -5,9 +5,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lightning_gan.gans.base import Terms
 from lightning_gan.gans.gan import GAN
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from lightning_gan.training.preflight import check_conditional
 
 

@@ -9,23 +9,22 @@ A variant declares what is minimised; when and by whom is here, the same for eve
 of processes and precision.
 """
 
-from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from operator import add
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lightning_gan.functional import clip_weights_
+from lightning_gan.gans.game import AdversarialGame
 from lightning_gan.gans.generative import frozen
-from lightning_gan.gans.training_run import TrainingRun, parameters_of
-from lightning_gan.layers import apply, evaluating, mixing_layers
-from lightning_gan.networks import Discriminator
+from lightning_gan.gans.training_run import parameters_of
 from lightning_gan.training import preflight
 from lightning_gan.training.augmentation import Augmentation
 from lightning_gan.training.batch import Batch, unpack
@@ -34,14 +33,18 @@ from lightning_gan.training.distributed import (
     broadcast_buffers,
     unsynchronized,
 )
-from lightning_gan.training.penalties import Penalties, Penalty
+from lightning_gan.training.penalty import Penalty, Terms
 from lightning_gan.training.randomness import seed_step
+from lightning_gan.training.schedules import Schedule
+from lightning_gan.training.unrolling import unroll
 
-Terms = dict[str, Tensor]
+Updates = Literal["alternating", "simultaneous", "extragradient"]
+# For each order of updates: the real batches that an iteration takes, as multiples of `n_critic`.
+_BATCHES: dict[str, int] = {"alternating": 1, "simultaneous": 1, "extragradient": 2}
 
 
-class AdversarialModule(TrainingRun):
-    """Train a generator against a discriminator: the base of all variants.
+class AdversarialModule(AdversarialGame):
+    r"""Train a generator against a discriminator: the base of all variants.
 
     A variant defines :meth:`discriminator_loss` and :meth:`generator_loss`.
 
@@ -50,8 +53,19 @@ class AdversarialModule(TrainingRun):
             module; one with an attribute ``num_classes`` is given the labels as second argument.
         discriminator: Maps samples to logits, (N,) or (N, ...). Any module; likewise.
         n_critic: Updates of the discriminator per update of the generator.
-        penalties: Terms added to the discriminator's loss.
+        updates: Their order. ``"alternating"``: the discriminator first, and the generator against
+            the updated one. ``"simultaneous"``: both gradients at the same weights.
+            ``"extragradient"``: a simultaneous step to look ahead, from whose end both gradients
+            are taken, on samples of their own, for the step from where it began; the optimisers'
+            moments see both (Gidel et al.'s algorithm 4).
+        unrolled_steps: Number of steps of the discriminator's optimiser that the generator looks
+            ahead, and differentiates through. Each process unrolls on its own samples.
+        penalties: Terms added to the losses.
         augmentation: What is done to all samples before the discriminator sees them in training.
+        packing: Number of samples of one kind that the discriminator judges together, joined
+            channel by channel: build it for that many times the channels.
+        top_k: Share of the generated samples, those taken most for real, that the generator learns
+            from.
         weight_clip_val_d: Bound on each of the discriminator's weights, kept by clipping them after
             its every update.
         compile_networks: Whether to compile both networks. Penalties run uncompiled, because
@@ -60,9 +74,17 @@ class AdversarialModule(TrainingRun):
             :class:`~lightning_gan.gans.training_run.TrainingRun`.
 
     Raises:
-        ValueError: If ``n_critic`` is below 1, a bound not positive, ``latent_dim`` unknown, a
-            penalty does not fit, or the discriminator has another number of outputs than the losses
-            read.
+        ValueError: If ``n_critic`` is below 1 or does not fit the order of ``updates``, a bound not
+            positive, ``latent_dim`` unknown, a penalty or packing does not fit, or the
+            discriminator has another number of outputs than the losses read.
+
+    Reference:
+        Gidel et al., "A Variational Inequality Perspective on Generative Adversarial Networks",
+        ICLR 2019, https://arxiv.org/abs/1802.10551 (extragradient); Metz et al., "Unrolled
+        Generative Adversarial Networks", ICLR 2017, https://arxiv.org/abs/1611.02163; Lin et al.,
+        "PacGAN: The power of two samples in generative adversarial networks", NeurIPS 2018,
+        https://arxiv.org/abs/1712.04086; Sinha et al., "Top-k Training of GANs", NeurIPS 2020,
+        https://arxiv.org/abs/2002.06224.
     """
 
     def __init__(
@@ -71,201 +93,213 @@ class AdversarialModule(TrainingRun):
         discriminator: nn.Module,
         *,
         n_critic: int = 1,
+        updates: Updates = "alternating",
+        unrolled_steps: int = 0,
         penalties: Sequence[Penalty] | None = None,
         augmentation: Augmentation | None = None,
+        packing: int = 1,
+        top_k: float | Schedule = 1.0,
         weight_clip_val_d: float | None = None,
         compile_networks: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(generator, discriminator, **kwargs)
+        super().__init__(
+            generator,
+            discriminator,
+            penalties=penalties,
+            augmentation=augmentation,
+            packing=packing,
+            top_k=top_k,
+            compile_networks=compile_networks,
+            **kwargs,
+        )
         if n_critic < 1:
             raise ValueError(f"Expected 'n_critic' to be at least 1, got {n_critic}.")
+        preflight.check_choice("updates", updates, _BATCHES)
+        if updates != "alternating" and n_critic > 1:
+            raise ValueError(f"Expected n_critic=1 with updates={updates!r}, got {n_critic}.")
+        if unrolled_steps < 0:
+            raise ValueError(f"Expected 'unrolled_steps' to be at least 0, got {unrolled_steps}.")
         preflight.check_bound("weight_clip_val_d", weight_clip_val_d)
         if weight_clip_val_d is not None:
             preflight.check_plain_weights(discriminator)
-        preflight.check_outputs(self.num_outputs, getattr(discriminator, "num_outputs", None))
-        # Only of our own networks it is known that samples do not meet elsewhere than in layers.
-        ours = isinstance(discriminator, Discriminator)
-        self._joint_pass = ours and not mixing_layers(discriminator)
-        self.penalties = Penalties(penalties or (), discriminator)
-        self.augmentation = augmentation
         self.n_critic = n_critic
+        self.updates = updates
+        self.unrolled_steps = unrolled_steps
         self.weight_clip_val_d = weight_clip_val_d
-        self.compile_networks = compile_networks
-        self._checked_networks = False
+        self._update = 0  # number of the next update of the discriminator
         self._begun = False  # whether an update was made
-
-    @abstractmethod
-    def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
-        """Compute the terms that the discriminator minimises.
-
-        Args:
-            real: Real samples, with labels where the data has them.
-            fake: As many generated ones of the same classes, without a graph, with their latents.
-
-        Returns:
-            Weighted scalar terms by name; their sum is minimised. Penalties are added by the base.
-        """
-
-    @abstractmethod
-    def generator_loss(self, real: Batch, fake: Batch) -> Terms:
-        """Compute the terms that the generator minimises.
-
-        Args:
-            real: Real samples, for losses that compare with them.
-            fake: As many generated ones of the same classes, with their graph and latents.
-
-        Returns:
-            Weighted scalar terms by name; their sum is minimised.
-        """
-
-    @property
-    def num_outputs(self) -> int:
-        """Number of values per sample that the losses read from the discriminator.
-
-        1 stands for a logit, or for a map of them.
-        """
-        return 1
 
     @property
     def batches_per_step(self) -> int:
         """Number of batches that one training step takes; our datamodules deliver so many."""
-        return self.n_critic
-
-    def outputs(self, batch: Batch) -> Tensor:
-        """Return all that the discriminator says of samples, in float32 even if it ran in half."""
-        samples = batch.samples
-        if self.augmentation is not None and self.training:
-            samples = self.augmentation(samples, self.global_step)
-        outputs: Tensor = apply(self.discriminator, samples, batch.labels)
-        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-
-    def verdict(self, outputs: Tensor) -> Tensor:
-        """Return the logits of being real among the discriminator's outputs; here all are."""
-        return outputs
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Return the discriminator's logits of being real, large where it takes samples for it."""
-        return self.verdict(self.outputs(batch))
-
-    def discriminate(self, real: Batch, fake: Batch) -> tuple[Tensor, Tensor]:
-        """Return the discriminator's outputs for both, and record their mean logits."""
-        if self._joint_pass:
-            real_outputs, fake_outputs = self.outputs(real.join(fake)).chunk(2)
-        else:
-            real_outputs, fake_outputs = self.outputs(real), self.outputs(fake)
-        self.record("real_logits", self.verdict(real_outputs).mean())
-        self.record("fake_logits", self.verdict(fake_outputs).mean())
-        return real_outputs, fake_outputs
+        return self.n_critic * _BATCHES[self.updates]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Run one generator iteration on ``n_critic`` batches of real samples."""
+        """Run one generator iteration, on real samples of its own for each update."""
         batch = unpack(batch)
-        if not self._checked_networks:
-            self._check_networks(batch)
+        self.check_networks(batch)
+        parts = batch.split(self.batches_per_step)
+        self.images_this_step = len(batch.samples) * self.trainer.world_size
         if not self._begun:
-            self._begin(batch)
+            self.begin(parts)
         interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
         self._reports = (self.trainer.global_step + 1) % interval == 0
+        self._update = self.trainer.global_step * len(parts)
         seed_step(self.device, self._seed, self.trainer.global_step, self.global_rank)
         optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
-        parts = batch.split(self.n_critic)
-        for i, part in enumerate(parts):
-            update = self.trainer.global_step * self.n_critic + i
-            self._update_discriminator(optimizer_d, part, update)
-        self._update_generator(optimizer_g, parts[-1])
+        for optimizer in (optimizer_g, optimizer_d):
+            if hasattr(optimizer.optimizer, "follow"):
+                optimizer.optimizer.follow(self.images_seen)
+        match self.updates:
+            case "alternating":
+                for part in parts:
+                    self._update_discriminator(optimizer_d, part)
+                self._update_generator(optimizer_g, parts[-1])
+            case "simultaneous":
+                self._update_both(optimizer_g, optimizer_d, parts[0])
+            case "extragradient":
+                self._look_ahead_and_update_both(optimizer_g, optimizer_d, *parts)
         for config in self.trainer.lr_scheduler_configs:
             config.scheduler.step()  # type: ignore[call-arg]  # plateaus were refused
-        self.images_seen += len(batch.samples) * self.trainer.world_size
+        self.images_seen += self.images_this_step
         if self._reports:
             self._hand_over()
 
-    def _update_discriminator(
-        self, optimizer: LightningOptimizer, real: Batch, update: int
-    ) -> None:
-        with torch.no_grad():
-            fake = self.generate(len(real.samples), real.labels)
-        if self.replay is not None:
-            fake = self.replay.mix(fake)
-        terms = self.discriminator_loss(real, fake)
-        if len(self.penalties) > 0:
-            with self._uncompiled():
-
-                def logits(samples: Tensor) -> Tensor:
-                    return self.logits(Batch(samples, real.labels))
-
-                terms.update(self.penalties(logits, real.samples, fake.samples, update))
-        self._backward(optimizer, terms, "d")
-        # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
-        self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
-        if self.weight_clip_val_d is not None:
-            clip_weights_(self.discriminator, self.weight_clip_val_d)
-
-    def _update_generator(self, optimizer: LightningOptimizer, real: Batch) -> None:
-        with frozen(self.discriminator):
-            fake = self.generate(len(real.samples), real.labels)
-            terms = self.generator_loss(real, fake)
-            self._backward(optimizer, terms, "g")
-        broadcast_buffers(self.generator, self.discriminator)
-        optimizer.step()
-
-    def _backward(self, optimizer: LightningOptimizer, terms: Terms, network: str) -> None:
-        """Leave the gradient of the sum of the terms, averaged over all ranks, on one network."""
-        optimizer.zero_grad()
-        loss = reduce(add, terms.values())
-        with unsynchronized(self.trainer.strategy):
-            self.manual_backward(loss)
-        average_gradients(parameters_of(optimizer))
-        for name, term in terms.items():
-            self.record(f"{network}_{name}", term)
-        self.record(f"{network}_loss", loss)
-
-    def _check_networks(self, batch: Batch) -> None:
-        """Try both networks on two samples, before anything else is done with them."""
-        preflight.warn_of_unit_range(batch.samples)
-        real = batch.rows(slice(2))
-        with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
-            fake = self.generate(len(real.samples), real.labels)
-
-            def outputs(samples: Tensor) -> Tensor:
-                return self.outputs(Batch(samples, real.labels))
-
-            preflight.check_networks(real.samples, fake.samples, outputs, self.num_outputs)
-        self._checked_networks = True
-
-    def _begin(self, batch: Batch) -> None:
+    def begin(self, parts: list[Batch]) -> None:
         """Say what an iteration is, and compile the networks, before the first update."""
-        parts = batch.split(self.n_critic)
         if self.compile_networks:
             self.generator.compile()
             self.discriminator.compile()
         sizes = sorted({len(part.samples) * self.trainer.world_size for part in parts})
         rank_zero_info(
-            f"Every generator iteration makes {self.n_critic} discriminator updates on "
+            f"Every generator iteration makes {len(parts)} discriminator updates on "
             f"{' or '.join(map(str, sizes))} real samples each, then one generator update."
+            if self.updates == "alternating"
+            else f"Every {self.updates} iteration takes {len(parts)} batches of "
+            f"{' or '.join(map(str, sizes))} real samples."
         )
         self._begun = True
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log both losses, without penalties, on held-out samples and on generated ones."""
-        real = unpack(batch)
-        if not self._checked_networks:
-            self._check_networks(real)
-        latents = self.sample_latents(len(real.samples))
-        labels = None if self.num_classes is None else real.labels
-        fake = Batch(self.render(latents, labels).to(self.dtype), labels, latents)
-        losses = {"d": self.discriminator_loss, "g": self.generator_loss}
-        for network, loss in losses.items():
-            terms = loss(real, fake)
-            self.record(f"{network}_loss", reduce(add, terms.values()))
+    def _update_discriminator(self, optimizer: LightningOptimizer, real: Batch) -> None:
+        self._differentiate_discriminator(optimizer, real)
+        self._step_discriminator(optimizer)
 
-    test_step = validation_step
+    def _update_generator(self, optimizer: LightningOptimizer, real: Batch) -> None:
+        self._differentiate_generator(optimizer, real)
+        self._step_generator(optimizer)
 
-    def _uncompiled(self) -> AbstractContextManager[None]:
-        if not self.compile_networks:
-            return nullcontext()
-        stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
-        return stance
+    def _update_both(
+        self, optimizer_g: LightningOptimizer, optimizer_d: LightningOptimizer, real: Batch
+    ) -> None:
+        self._differentiate_discriminator(optimizer_d, real)
+        self._differentiate_generator(optimizer_g, real)
+        self._step_discriminator(optimizer_d)
+        self._step_generator(optimizer_g)
+
+    def _look_ahead_and_update_both(
+        self,
+        optimizer_g: LightningOptimizer,
+        optimizer_d: LightningOptimizer,
+        here: Batch,
+        ahead: Batch,
+    ) -> None:
+        weights: list[Tensor] = [*parameters_of(optimizer_g), *parameters_of(optimizer_d)]
+        anchors = [weight.detach().clone() for weight in weights]
+        self.looking_ahead = True
+        self._update_both(optimizer_g, optimizer_d, here)
+        self.looking_ahead = False
+        self._differentiate_discriminator(optimizer_d, ahead)
+        self._differentiate_generator(optimizer_g, ahead)
+        with torch.no_grad():
+            torch._foreach_copy_(weights, anchors)
+        self._step_discriminator(optimizer_d)
+        self._step_generator(optimizer_g)
+
+    def _differentiate_discriminator(self, optimizer: LightningOptimizer, real: Batch) -> None:
+        """Leave the gradient of the discriminator's loss on its weights."""
+        with torch.no_grad():
+            fake = self.generate(len(real.samples), real.labels)
+        if self.replay is not None:
+            fake = self.replay.mix(fake)
+        real, fake = real.packed(self.packing), fake.packed(self.packing)
+        terms = self.discriminator_terms(real, fake, self._update)
+        self._update += 1
+        self._backward(optimizer, terms, "d")
+
+    def _differentiate_generator(self, optimizer: LightningOptimizer, real: Batch) -> None:
+        """Leave the gradient of the generator's loss on its weights."""
+        with nullcontext() if self.penalties.need_both_networks else frozen(self.discriminator):
+            fake = self.generate(len(real.samples), real.labels)
+            real, fake = real.packed(self.packing), fake.packed(self.packing)
+            step = self.trainer.global_step
+            if self.unrolled_steps == 0:
+                terms = self.generator_terms(real, fake, step)
+            else:
+                terms = self._unrolled_generator_terms(real, fake, step)
+            self._backward(optimizer, terms, "g")
+
+    def _unrolled_generator_terms(self, real: Batch, fake: Batch, update: int) -> Terms:
+        """Return the generator's terms against what the discriminator is about to become."""
+        [_, optimizer_d] = self.trainer.optimizers
+        network = self.discriminator
+
+        def loss(weights: dict[str, Tensor]) -> Tensor:
+            def terms() -> Terms:
+                return self.discriminator_terms(real, fake, self._update)
+
+            return reduce(add, _with_weights(network, weights, terms).values())
+
+        with self.uncompiled():
+            self.rehearsing = True
+            weights = unroll(network, optimizer_d, loss, self.unrolled_steps)
+            self.rehearsing = False
+            return _with_weights(network, weights, lambda: self.generator_terms(real, fake, update))
+
+    def _step_discriminator(self, optimizer: LightningOptimizer) -> None:
+        # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
+        self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
+        if self.weight_clip_val_d is not None:
+            clip_weights_(self.discriminator, self.weight_clip_val_d)
+
+    def _step_generator(self, optimizer: LightningOptimizer) -> None:
+        broadcast_buffers(self.generator, self.discriminator)
+        if self.looking_ahead:
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, _no_closure)
+        else:
+            optimizer.step()
+
+    def _backward(self, optimizer: LightningOptimizer, terms: Terms, network: str) -> None:
+        """Leave the gradient of the sum of the terms, averaged over all ranks, on one network."""
+        optimizer.zero_grad()
+        loss = reduce(add, terms.values())
+        parameters = [p for p in parameters_of(optimizer) if p.requires_grad]
+        with unsynchronized(self.trainer.strategy):
+            self.manual_backward(loss, inputs=parameters)
+        average_gradients(parameters)
+        for name, term in terms.items():
+            self.record(f"{network}_{name}", term)
+        self.record(f"{network}_loss", loss)
+
+
+class _Scope(nn.Module):
+    """Whatever uses a network, as a module, so that `functional_call` can lend it weights."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, compute: Callable[[], Terms]) -> Terms:
+        return compute()
+
+
+def _with_weights(
+    network: nn.Module, weights: dict[str, Tensor], compute: Callable[[], Terms]
+) -> Terms:
+    """Return what is computed while a network has other weights and buffers."""
+    lent = {f"network.{name}": weight for name, weight in weights.items()}
+    terms: Terms = functional_call(_Scope(network), lent, (compute,))
+    return terms
 
 
 def _no_closure() -> None:

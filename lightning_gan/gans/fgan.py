@@ -10,9 +10,10 @@ from lightning_gan.functional import (
     f_divergence_generator_loss,
     f_divergence_non_saturating_generator_loss,
 )
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.gans.gan import GeneratorObjective
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from lightning_gan.training.preflight import check_choice
 
 _GENERATOR_LOSSES = {

@@ -9,8 +9,9 @@ from lightning_gan.functional import (
     minimax_generator_loss,
     non_saturating_generator_loss,
 )
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from lightning_gan.training.preflight import check_choice
 
 GeneratorObjective = Literal["non_saturating", "minimax"]

@@ -1,8 +1,9 @@
 """Geometric GAN (Lim and Ye, 2017): the hinge loss."""
 
 from lightning_gan.functional import hinge_discriminator_loss, hinge_generator_loss
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 
 
 class HingeGAN(AdversarialModule):

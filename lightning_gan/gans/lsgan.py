@@ -8,8 +8,9 @@ from lightning_gan.functional import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 
 
 class LSGAN(AdversarialModule):

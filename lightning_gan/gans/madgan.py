@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_gan.functional import non_saturating_generator_loss
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from lightning_gan.training.preflight import check_mixture
 
 

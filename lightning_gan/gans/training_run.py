@@ -36,9 +36,6 @@ class TrainingRun(GenerativeModule):
         replay: Memory of generated samples, shown to the discriminator again.
         **unknown: Nothing; what no variant knows is refused in words.
 
-    Attributes:
-        images_seen: Real samples that the discriminator has seen, over all processes.
-
     Raises:
         TypeError: For an argument that the variant does not have.
         ValueError: If ``latent_dim`` is unknown, a bound not positive, or the networks have
@@ -70,7 +67,6 @@ class TrainingRun(GenerativeModule):
         preflight.check_bound("gradient_clip_val_g", gradient_clip_val_g)
         preflight.check_bound("gradient_clip_val_d", gradient_clip_val_d)
         self.replay = replay
-        self.images_seen = 0
         self._optimizer_factories = (optimizer_g, optimizer_d)
         self._scheduler_factories = (lr_scheduler_g, lr_scheduler_d)
         self._gradient_clip_vals = (gradient_clip_val_g, gradient_clip_val_d)

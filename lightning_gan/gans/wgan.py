@@ -7,8 +7,9 @@ from torch import nn
 from torch.optim import RMSprop
 
 from lightning_gan.functional import wasserstein_discriminator_loss, wasserstein_generator_loss
-from lightning_gan.gans.base import AdversarialModule, Terms
+from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 
 
 class WGAN(AdversarialModule):

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.training.preflight import check_non_negative
+from lightning_gan.training.schedules import Schedule, check_range, value_at
 
 
 class Augmentation(nn.Module, ABC):
@@ -16,31 +16,37 @@ class Augmentation(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, samples: Tensor, step: int) -> Tensor:
+    def forward(self, samples: Tensor, images: int) -> Tensor:
         """Change samples.
 
         Args:
             samples: (N, ...), images in [-1, 1].
-            step: Number of generator iterations so far, for schedules.
+            images: Real images that the discriminator has seen, for schedules.
 
         Returns:
             The same shape.
+        """
+
+    def observe(self, real_logits: Tensor, images: int) -> None:
+        """Learn the logits of the real samples of each discriminator update.
+
+        Args:
+            real_logits: Logits of real samples, detached; any shape.
+            images: Real images of this update, over all processes.
         """
 
 
 class InstanceNoise(Augmentation):
     r"""Add Gaussian noise, so that real and generated samples overlap from the start.
 
-    .. math:: x + \sigma_t\,\epsilon, \qquad \sigma_t = \sigma\,\max(0, 1 - t / T), \quad
-        \epsilon \sim \mathcal{N}(0, I)
+    .. math:: x + \sigma\,\epsilon, \qquad \epsilon \sim \mathcal{N}(0, I)
 
     Args:
-        std: :math:`\sigma`, the standard deviation at the start, in units of the samples.
-        steps: :math:`T`, the generator iterations in which the noise falls to nothing. None keeps
-            it as it is, and the generator then learns the data blurred by it.
+        std: :math:`\sigma`, the standard deviation in units of the samples, or its schedule. If it
+            does not end at 0, the generator learns the data blurred by it.
 
     Raises:
-        ValueError: If ``std`` is negative or not finite, or ``steps`` below 1.
+        ValueError: If ``std`` is negative or not finite.
 
     Reference:
         Sønderby et al., "Amortised MAP Inference for Image Super-resolution", ICLR 2017,
@@ -49,21 +55,14 @@ class InstanceNoise(Augmentation):
         https://arxiv.org/abs/1701.04862, section 3.
     """
 
-    def __init__(self, std: float = 0.1, steps: int | None = None) -> None:
+    def __init__(self, std: float | Schedule = 0.1) -> None:
         super().__init__()
-        check_non_negative("std", std)
-        if steps is not None and steps < 1:
-            raise ValueError(f"Expected 'steps' to be at least 1 or None, got {steps}.")
+        check_range("std", std)
         self.std = std
-        self.steps = steps
 
-    def std_at(self, step: int) -> float:
-        """Return the standard deviation after a number of generator iterations."""
-        return self.std * (1.0 if self.steps is None else max(0.0, 1 - step / self.steps))
-
-    def forward(self, samples: Tensor, step: int) -> Tensor:
+    def forward(self, samples: Tensor, images: int) -> Tensor:
         """Add noise to samples of any shape."""
-        std = self.std_at(step)
+        std = value_at(self.std, images)
         if std == 0:
             return samples
         noise = torch.randn(samples.shape, device=samples.device, dtype=samples.dtype)

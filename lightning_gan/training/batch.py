@@ -36,6 +36,31 @@ class Batch(NamedTuple):
         split = [[None] * parts if x is None else x.tensor_split(parts) for x in self]
         return [Batch(*part) for part in zip(*split, strict=True)]
 
+    def packed(self, size: int) -> "Batch":
+        """Join every ``size`` samples that follow each other into one, channel by channel.
+
+        What is left over is dropped; of fewer samples than ``size`` some are repeated.
+
+        Example:
+            >>> import torch
+            >>> Batch(torch.zeros(5, 3, 8, 8)).packed(2).samples.shape
+            torch.Size([2, 6, 8, 8])
+        """
+        if size == 1:
+            return self
+        n = max(len(self.samples) // size, 1) * size
+        whole = self if n <= len(self.samples) else self.rows(torch.arange(n) % len(self.samples))
+        return whole.rows(slice(n)).map(
+            lambda x: _columns(x).unflatten(0, (-1, size)).flatten(1, 2)
+        )
+
+    def unpacked(self, size: int) -> "Batch":
+        """Undo :meth:`packed`."""
+        if size == 1:
+            return self
+        single = self.map(lambda x: x.unflatten(1, (size, -1)).flatten(0, 1))
+        return single._replace(labels=None if self.labels is None else self.labels.flatten())
+
     def rows(self, which: Any) -> "Batch":
         """Return some of the samples, by a slice or by an index or mask tensor."""
         return self.map(lambda x: x[which])
@@ -48,6 +73,11 @@ class Batch(NamedTuple):
         """Apply a function to each kind of tensor, of this batch and of others that have it too."""
         kinds = zip(self, *others, strict=True)
         return Batch(*(None if any(x is None for x in xs) else change(*xs) for xs in kinds))  # type: ignore[arg-type]
+
+
+def _columns(x: Tensor) -> Tensor:
+    """Give labels (N,) a second dimension."""
+    return x[:, None] if x.dim() == 1 else x
 
 
 def unpack(batch: Any) -> Batch:

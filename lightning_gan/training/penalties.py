@@ -1,10 +1,7 @@
-"""Penalties on the discriminator as objects with a weight and an interval, for any variant."""
+"""Penalties on the discriminator's slopes, and on the size of its logits."""
 
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable
-
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from lightning_gan.functional import (
     dragan_penalty,
@@ -12,64 +9,13 @@ from lightning_gan.functional import (
     gradient_penalty,
     zero_centered_gradient_penalty,
 )
-from lightning_gan.layers import mixing_layers
+from lightning_gan.training.distributed import average
+from lightning_gan.training.penalty import LogitPenalty, Logits
 from lightning_gan.training.preflight import check_non_negative
-
-Logits = Callable[[Tensor], Tensor]
-
-
-class Penalty(nn.Module, ABC):
-    """A term that is added to the discriminator's loss.
-
-    Args:
-        weight: Factor of the term.
-        interval: The term is computed in every ``interval``-th discriminator update only and
-            multiplied by ``interval`` there, so that its mean strength stays the same ("lazy").
-
-    Raises:
-        ValueError: If ``weight`` is negative or not finite, or ``interval`` below 1.
-
-    Reference:
-        Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020,
-        https://arxiv.org/abs/1912.04958, section 3.1 (lazy regularisation).
-    """
-
-    #: Name of the term in the log.
-    name: str
-    #: Whether the term differentiates each sample's logit by that sample.
-    per_sample_gradient = True
-
-    def __init__(self, weight: float, interval: int = 1) -> None:
-        super().__init__()
-        check_non_negative("weight", weight)
-        if interval < 1:
-            raise ValueError(f"Expected 'interval' to be at least 1, got {interval}.")
-        self.weight = weight
-        self.interval = interval
-
-    def due(self, update: int) -> bool:
-        """Tell whether the discriminator update with this number, from 0, has the term."""
-        return self.weight > 0 and update % self.interval == 0
-
-    def forward(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute the weighted term.
-
-        Args:
-            discriminator: Maps samples to logits; labels are already bound.
-            real: Real samples, (N, ...).
-            fake: Generated samples of the same shape.
-
-        Returns:
-            Scalar in float32.
-        """
-        return self.weight * self.interval * self.penalty(discriminator, real, fake)
-
-    @abstractmethod
-    def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
-        """Compute the unweighted term, a scalar."""
+from lightning_gan.training.schedules import Schedule
 
 
-class GradientPenalty(Penalty):
+class GradientPenalty(LogitPenalty):
     r"""Pull the slope between fake and real samples towards ``target``.
 
     .. math:: \lambda\,\mathbb{E}\big[(\lVert\nabla_{\hat x} D(\hat x)\rVert_2 - t)^2\big]
@@ -80,7 +26,7 @@ class GradientPenalty(Penalty):
             Thanh-Tung et al., under which the game converges.
         one_sided: Whether slopes below the target are free, so that the critic is 1-Lipschitz but
             not pushed to the slope 1 everywhere; without effect for ``target=0``.
-        interval: See :class:`Penalty`.
+        interval: See :class:`~lightning_gan.training.Penalty`.
 
     Raises:
         ValueError: If ``weight`` or ``target`` is negative or not finite, or ``interval`` below 1.
@@ -93,10 +39,11 @@ class GradientPenalty(Penalty):
     """
 
     name = "gradient_penalty"
+    per_sample_gradient = True
 
     def __init__(
         self,
-        weight: float = 10.0,
+        weight: float | Schedule = 10.0,
         target: float = 1.0,
         one_sided: bool = False,
         interval: int = 1,
@@ -113,7 +60,7 @@ class GradientPenalty(Penalty):
         )
 
 
-class DRAGAN(Penalty):
+class DRAGANPenalty(LogitPenalty):
     r"""Pull the slope around real samples towards 1.
 
     .. math::
@@ -122,8 +69,8 @@ class DRAGAN(Penalty):
 
     Args:
         weight: :math:`\lambda`; 10 as in the authors' code.
-        scale: c, how far samples are moved, in standard deviations of the rank's own batch.
-        interval: See :class:`Penalty`.
+        scale: c, how far samples are moved, in standard deviations of all processes' batch.
+        interval: See :class:`~lightning_gan.training.Penalty`.
 
     Raises:
         ValueError: If ``weight`` or ``scale`` is negative or not finite, or ``interval`` below 1.
@@ -134,18 +81,23 @@ class DRAGAN(Penalty):
     """
 
     name = "dragan"
+    per_sample_gradient = True
 
-    def __init__(self, weight: float = 10.0, scale: float = 0.5, interval: int = 1) -> None:
+    def __init__(
+        self, weight: float | Schedule = 10.0, scale: float = 0.5, interval: int = 1
+    ) -> None:
         super().__init__(weight, interval)
         check_non_negative("scale", scale)
         self.scale = scale
 
     def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
         """Compute the unweighted term, a scalar."""
-        return dragan_penalty(discriminator, real, scale=self.scale)
+        mean, mean_square = average(torch.stack([real.mean(), real.square().mean()]))
+        std = (mean_square - mean.square()).clamp(min=0).sqrt()
+        return dragan_penalty(discriminator, real, scale=self.scale, std=std)
 
 
-class R1(Penalty):
+class R1(LogitPenalty):
     r"""Flatten the discriminator at real samples.
 
     .. math:: \tfrac{\gamma}{2}\,\mathbb{E}\big[\lVert\nabla_x D(x)\rVert_2^2\big]
@@ -153,7 +105,7 @@ class R1(Penalty):
     Args:
         weight: :math:`\gamma`; 10 as in the paper. The authors' code leaves the half out, so
             that its 10 is 20 here.
-        interval: See :class:`Penalty`.
+        interval: See :class:`~lightning_gan.training.Penalty`.
 
     Reference:
         Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
@@ -161,8 +113,9 @@ class R1(Penalty):
     """
 
     name = "r1"
+    per_sample_gradient = True
 
-    def __init__(self, weight: float = 10.0, interval: int = 1) -> None:
+    def __init__(self, weight: float | Schedule = 10.0, interval: int = 1) -> None:
         super().__init__(weight, interval)
 
     def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
@@ -175,7 +128,7 @@ class R2(R1):
 
     Args:
         weight: :math:`\gamma`; 10 as in the paper.
-        interval: See :class:`Penalty`.
+        interval: See :class:`~lightning_gan.training.Penalty`.
 
     Reference:
         Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
@@ -189,7 +142,7 @@ class R2(R1):
         return zero_centered_gradient_penalty(discriminator, fake)
 
 
-class Drift(Penalty):
+class Drift(LogitPenalty):
     r"""Keep the logits of real samples near 0, which a Wasserstein loss leaves free to drift.
 
     .. math:: \epsilon\,\mathbb{E}[D(x)^2]
@@ -198,7 +151,7 @@ class Drift(Penalty):
 
     Args:
         weight: :math:`\epsilon`; 1e-3 as in the paper.
-        interval: See :class:`Penalty`.
+        interval: See :class:`~lightning_gan.training.Penalty`.
 
     Reference:
         Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and
@@ -206,50 +159,10 @@ class Drift(Penalty):
     """
 
     name = "drift"
-    per_sample_gradient = False
 
-    def __init__(self, weight: float = 1e-3, interval: int = 1) -> None:
+    def __init__(self, weight: float | Schedule = 1e-3, interval: int = 1) -> None:
         super().__init__(weight, interval)
 
     def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:
         """Compute the unweighted term, a scalar."""
         return drift_penalty(discriminator(real))
-
-
-class Penalties(nn.ModuleList):
-    """The penalties of one training.
-
-    Args:
-        penalties: The penalties, no two of one name.
-        discriminator: The network they will be applied to.
-
-    Raises:
-        ValueError: If two penalties share a name, or if the discriminator has batch normalisation,
-            under which a sample has no slope of its own.
-    """
-
-    def __init__(self, penalties: Iterable[Penalty], discriminator: nn.Module) -> None:
-        if isinstance(penalties, Penalty):
-            raise TypeError(f"Expected 'penalties' to be a list, got {type(penalties).__name__}.")
-        super().__init__(penalties)
-        for name, count in Counter(penalty.name for penalty in self._all()).items():
-            if count > 1:
-                raise ValueError(f"Expected 'penalties' of different names, got '{name}' twice.")
-        mixed = mixing_layers(discriminator, under_penalty=True)
-        for penalty in self._all():
-            if penalty.per_sample_gradient and mixed:
-                raise ValueError(
-                    "Expected a discriminator without mixing layers under the penalty "
-                    f"'{penalty.name}', got {mixed[0]}: it mixes the samples of a batch, so that a "
-                    "sample has no slope of its own. Use norm='layer', 'instance' or 'none'."
-                )
-
-    def forward(
-        self, discriminator: Logits, real: Tensor, fake: Tensor, update: int
-    ) -> dict[str, Tensor]:
-        """Compute the weighted terms, by name, that are due in this discriminator update."""
-        due = [penalty for penalty in self._all() if penalty.due(update)]
-        return {penalty.name: penalty(discriminator, real, fake) for penalty in due}
-
-    def _all(self) -> list[Penalty]:
-        return [penalty for penalty in self if isinstance(penalty, Penalty)]

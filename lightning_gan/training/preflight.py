@@ -125,7 +125,11 @@ def warn_of_unit_range(real: Tensor) -> None:
 
 
 def check_networks(
-    real: Tensor, fake: Tensor, discriminator: Callable[[Tensor], Tensor], num_outputs: int = 1
+    real: Tensor,
+    fake: Tensor,
+    discriminator: Callable[[Tensor], Tensor],
+    num_outputs: int = 1,
+    packing: int = 1,
 ) -> None:
     """Refuse networks that do not fit the data, with the shapes of both.
 
@@ -134,6 +138,7 @@ def check_networks(
         fake: As many generated ones.
         discriminator: Maps samples to its outputs; called once.
         num_outputs: Number of outputs per sample; 1 allows any number of logits.
+        packing: Samples that it packs into one.
 
     Raises:
         ValueError: If the generator makes another shape than the data's, or the discriminator
@@ -156,10 +161,11 @@ def check_networks(
             f"Expected 'discriminator' to return {num_outputs} outputs per sample, "
             f"{(len(real), num_outputs)}, got {tuple(outputs.shape)}."
         )
-    if outputs.shape[:1] != real.shape[:1]:
+    rows = max(len(real) // packing, 1)
+    if outputs.shape[:1] != (rows,):
         raise ValueError(
             f"Expected 'discriminator' to return one row of logits per sample, "
-            f"({len(real)}, ...), got {tuple(outputs.shape)}."
+            f"({rows}, ...), got {tuple(outputs.shape)}."
         )
 
 
@@ -203,6 +209,32 @@ def check_outputs(expected: int, found: int | None) -> None:
         raise ValueError(
             f"Expected a 'discriminator' with num_outputs={expected}, which is what this "
             f"variant's losses read, got num_outputs={found}."
+        )
+
+
+def check_packing(
+    packing: int, generator: nn.Module, discriminator: nn.Module, num_outputs: int
+) -> None:
+    """Refuse to show a discriminator several samples at once where that means nothing.
+
+    Raises:
+        ValueError: If ``packing`` is below 1, the discriminator reads labels or tells more than
+            real from generated, or was built for another number of channels.
+    """
+    if packing < 1:
+        raise ValueError(f"Expected 'packing' to be at least 1, got {packing}.")
+    if packing == 1:
+        return
+    if num_outputs != 1 or getattr(discriminator, "num_classes", None) is not None:
+        raise ValueError(
+            "Expected a discriminator that tells real from generated samples and nothing else "
+            f"under packing={packing}, got one with classes: those of a pack's samples differ."
+        )
+    made, taken = (getattr(net, "sample_shape", None) for net in (generator, discriminator))
+    if made and taken and taken[0] != packing * made[0]:
+        raise ValueError(
+            f"Expected a 'discriminator' for {packing * made[0]} channels under "
+            f"packing={packing}, {packing} times the generator's {made[0]}, got one for {taken[0]}."
         )
 
 

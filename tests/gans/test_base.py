@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from lightning_gan import GAN, WGANGP
 from lightning_gan.callbacks import GANCheckpoint
-from lightning_gan.gans.base import Terms
 from lightning_gan.training import R1, CheckpointError, DurableCheckpointIO, read_checkpoint
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from tests.toys import (
     ToyData,
     flat,

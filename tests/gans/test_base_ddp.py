@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_gan import GAN, WGANGP
-from lightning_gan.gans.base import Terms
 from lightning_gan.layers import apply
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from tests.ranks import WORLD_SIZE, Ranks
 from tests.toys import (
     NUM_CLASSES,

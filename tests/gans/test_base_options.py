@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from lightning_gan import GAN, WGANGP
 from lightning_gan.gans import AdversarialModule
-from lightning_gan.gans.base import Terms
 from lightning_gan.training import R1
 from lightning_gan.training.augmentation import Augmentation, InstanceNoise
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 from lightning_gan.training.replay import ExperienceReplay
 from tests.toys import (
     NUM_CLASSES,
@@ -63,15 +63,15 @@ def test_weights_are_clipped_after_every_update(tmp_path: Path) -> None:
 
 
 class _Shift(Augmentation):
-    """Adds 100, and remembers the sizes and steps of what it was given."""
+    """Adds 100, and remembers the sizes of, and the images seen before, what it was given."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[int, int]] = []
 
-    def forward(self, samples: Tensor, step: int) -> Tensor:
+    def forward(self, samples: Tensor, images: int) -> Tensor:
         assert samples.abs().max() < 50  # nothing is augmented twice
-        self.calls.append((len(samples), step))
+        self.calls.append((len(samples), images))
         return samples + 100
 
 
@@ -98,7 +98,7 @@ def test_all_that_is_shown_in_training_is_augmented(tmp_path: Path) -> None:
     # those of the generator's.
     step = [10, 10, 10] * 2 + [10]
     assert [n for n, _ in shift.calls] == [2, *step * 3]
-    assert [at for _, at in shift.calls] == [0, *[0] * 7, *[1] * 7, *[2] * 7]
+    assert [at for _, at in shift.calls] == [0, *[0] * 7, *[20] * 7, *[40] * 7]
     assert len(watched.smallest) == len(shift.calls)
     assert min(watched.smallest) > 50
 
@@ -109,8 +109,8 @@ def test_held_out_samples_are_not_augmented(tmp_path: Path) -> None:
     model = GAN(**networks, augmentation=shift)
     toy_trainer(tmp_path).validate(model, points().train_dataloader(), verbose=False)
     assert shift.calls == []
-    # Two samples are tried before. Then real and generated, and the latter for the other loss.
-    assert len(watched.smallest) == 1 + 4 * 3
+    # Two samples are tried before. Then real and generated, of which both losses are made.
+    assert len(watched.smallest) == 1 + 4 * 2
     assert max(watched.smallest) < 50
 
 
@@ -122,14 +122,14 @@ def test_validation_between_iterations_leaves_training_augmented(tmp_path: Path)
     trainer.fit(model, ValidatedData(*points().batches))
     augmented = sum(value > 50 for value in watched.smallest)
     assert augmented == len(shift.calls) == 4 * 3
-    assert len(watched.smallest) - augmented == 1 + (1 + 2 * 4) * 3  # tried before the first
+    assert len(watched.smallest) - augmented == 1 + (1 + 2 * 4) * 2  # tried before the first
 
 
 def test_generator_learns_through_the_augmentation(tmp_path: Path) -> None:
     """With a factor in front of a linear discriminator, the gradient has the factor, too."""
 
     class Scale(Augmentation):
-        def forward(self, samples: Tensor, step: int) -> Tensor:
+        def forward(self, samples: Tensor, images: int) -> Tensor:
             return -3 * samples
 
     moves = []

@@ -15,6 +15,7 @@ from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import read_checkpoint
 from lightning_gan.training.augmentation import InstanceNoise
 from lightning_gan.training.replay import ExperienceReplay
+from lightning_gan.training.schedules import LinearSchedule
 from tests.ranks import Ranks
 from tests.toys import VARIANTS, assert_same, image_networks, networks_for, toy_trainer
 
@@ -37,7 +38,8 @@ def _model(variant: type[AdversarialModule], extras: bool) -> AdversarialModule:
     layers.insert(1, nn.Dropout(0.3))  # draws random numbers of its own
     options: dict[str, Any] = {}
     if extras:  # a memory that is full after two iterations, noise that is gone in the last ones
-        options = {"replay": ExperienceReplay(100), "augmentation": InstanceNoise(0.3, STEPS - 2)}
+        falling = LinearSchedule(0.3, 0.0, images=300 * (STEPS - 2))
+        options = {"replay": ExperienceReplay(100), "augmentation": InstanceNoise(falling)}
     return variant(**networks, n_critic=2, lr_scheduler_d=_decay, **options)
 
 

@@ -4,30 +4,18 @@ import pytest
 import torch
 
 from lightning_gan.training.augmentation import InstanceNoise
+from lightning_gan.training.schedules import LinearSchedule
 
-STD, STEPS = 0.4, 200
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [(0, 0.4), (50, 0.3), (100, 0.2), (199, 0.002), (200, 0.0), (201, 0.0), (10**9, 0.0)],
-)
-def test_schedule_falls_linearly_to_nothing(step: int, expected: float) -> None:
-    assert InstanceNoise(STD, STEPS).std_at(step) == pytest.approx(expected, abs=1e-12)
+STD, FALLING = 0.4, LinearSchedule(0.4, 0.0, images=200)
 
 
-@pytest.mark.parametrize("step", [0, 1, 10**9])
-def test_noise_without_steps_stays(step: int) -> None:
-    assert InstanceNoise(STD).std_at(step) == STD
-
-
-@pytest.mark.parametrize(("step", "std"), [(0, 0.4), (100, 0.2)])
+@pytest.mark.parametrize(("images", "std"), [(0, 0.4), (100, 0.2)])
 @pytest.mark.parametrize("shape", [(100, 1, 20, 20), (20_000, 2)])
 def test_noise_is_normal_of_the_scheduled_std(
-    step: int, std: float, shape: tuple[int, ...]
+    images: int, std: float, shape: tuple[int, ...]
 ) -> None:
     samples = torch.rand(shape) * 2 - 1
-    noise = InstanceNoise(STD, STEPS)(samples, step) - samples
+    noise = InstanceNoise(FALLING)(samples, images) - samples
     n = noise.numel()
     assert noise.shape == shape
     # Five standard errors of the mean, the variance and the fourth moment.
@@ -49,13 +37,13 @@ def test_noise_is_drawn_anew_from_the_global_generator() -> None:
     assert torch.equal(augmentation(samples, 0), first)
 
 
-@pytest.mark.parametrize(("std", "steps", "step"), [(0.0, None, 0), (0.4, 10, 10), (0.4, 10, 11)])
-def test_no_noise_changes_no_bit(std: float, steps: int | None, step: int) -> None:
+@pytest.mark.parametrize(("std", "images"), [(0.0, 0), (FALLING, 200), (FALLING, 201)])
+def test_no_noise_changes_no_bit(std: float | LinearSchedule, images: int) -> None:
     samples, before = torch.randn(5, 3), torch.get_rng_state()
-    assert torch.equal(InstanceNoise(std, steps)(samples, step), samples)
+    assert torch.equal(InstanceNoise(std)(samples, images), samples)
     torch.randn(5, 3)
     torch.set_rng_state(before)
-    InstanceNoise(std, steps)(samples, step)
+    InstanceNoise(std)(samples, images)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -80,7 +68,7 @@ def test_precision_is_kept(dtype: torch.dtype) -> None:
 
 
 def test_nothing_is_saved() -> None:
-    augmentation = InstanceNoise(STD, STEPS)
+    augmentation = InstanceNoise(FALLING)
     assert not augmentation.state_dict()
     assert not [*augmentation.parameters()]
 
@@ -91,10 +79,3 @@ def test_bad_std_is_refused(std: float) -> None:
         ValueError, match=f"Expected 'std' to be non-negative and finite, got {std}"
     ):
         InstanceNoise(std)
-
-
-@pytest.mark.parametrize("steps", [0, -5])
-def test_bad_steps_are_refused(steps: int) -> None:
-    message = f"Expected 'steps' to be at least 1 or None, got {steps}"
-    with pytest.raises(ValueError, match=message):
-        InstanceNoise(0.1, steps)

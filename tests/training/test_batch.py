@@ -129,3 +129,66 @@ def test_labels_of_another_kind_are_left_out() -> None:
     batch = unpack({"image": torch.zeros(4, 2), "label": ["cat", "dog", "cat", "dog"]})
     assert batch.labels is None
     assert len(batch.split(2)) == 2
+
+
+# Packs
+
+
+def test_pack_joins_neighbours_channel_by_channel() -> None:
+    place = torch.arange(6).float()
+    images = place.view(6, 1, 1, 1) + torch.tensor([0.0, 0.5]).view(1, 2, 1, 1).expand(6, 2, 3, 3)
+    packed = Batch(images).packed(3)
+    assert packed.samples.shape == (2, 6, 3, 3)
+    assert packed.samples[:, :, 1, 2].tolist() == [
+        [0, 0.5, 1, 1.5, 2, 2.5],
+        [3, 3.5, 4, 4.5, 5, 5.5],
+    ]
+    assert packed.labels is None
+    assert packed.latents is None
+
+
+def test_pack_knows_all_of_its_samples() -> None:
+    packed = _batch(6).packed(2)
+    assert packed.samples.tolist() == [[i, i, i + 1, i + 1] for i in (0, 2, 4)]
+    assert packed.labels is not None
+    assert packed.labels.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert packed.labels.dtype == torch.int64
+    assert packed.latents is not None
+    assert packed.latents.tolist() == [[0, -1], [-2, -3], [-4, -5]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(2,), (1, 4, 4), (3, 2, 5)])
+def test_packs_are_undone(size: int, shape: tuple[int, ...]) -> None:
+    batch = Batch(torch.randn(6, *shape), torch.arange(6), torch.randn(6, 5))
+    for whole in (batch, batch._replace(labels=None), Batch(batch.samples)):
+        back = whole.packed(size).unpacked(size)
+        for actual, expected in zip(back, whole, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_packs_of_one_are_the_samples_themselves() -> None:
+    batch = _batch()
+    assert batch.packed(1) is batch
+    assert batch.unpacked(1) is batch
+
+
+@pytest.mark.parametrize(("n", "size", "kept"), [(7, 2, 6), (7, 3, 6), (7, 7, 7), (7, 4, 4)])
+def test_what_is_left_over_is_dropped(n: int, size: int, kept: int) -> None:
+    packed = _batch(n).packed(size)
+    assert len(packed.samples) == kept // size
+    _assert_of(packed.unpacked(size), list(range(kept)))
+
+
+@pytest.mark.parametrize(("n", "size", "places"), [(1, 2, [0, 0]), (2, 5, [0, 1, 0, 1, 0])])
+def test_too_few_samples_are_repeated(n: int, size: int, places: list[int]) -> None:
+    packed = _batch(n).packed(size)
+    assert len(packed.samples) == 1
+    _assert_of(packed.unpacked(size), places)
+
+
+def test_gradient_passes_packs() -> None:
+    samples = torch.randn(5, 2, requires_grad=True)
+    packed = Batch(samples).packed(2).samples
+    (gradient,) = torch.autograd.grad((packed * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum(), samples)
+    assert gradient.tolist() == [[1, 2], [3, 4], [1, 2], [3, 4], [0, 0]]
