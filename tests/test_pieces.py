@@ -29,6 +29,20 @@ def _resnet(kind: str, **options: Any) -> dict[str, Any]:
     return _piece(f"networks.ResNet{kind}", image_channels=1, base_channels=8, **options)
 
 
+def _biggan(kind: str, **options: Any) -> dict[str, Any]:
+    sizes = {"image_channels": 1, "base_channels": 8, "attention": [16], "num_classes": 10}
+    return _piece(f"networks.BigGAN{kind}", **sizes, **options)
+
+
+def _r3gan(kind: str) -> dict[str, Any]:
+    sizes = {"image_size": 16, "image_channels": 1, "width": 8, "blocks_per_stage": 1}
+    return _piece(f"networks.R3GAN{kind}", **sizes)
+
+
+def _schedule(start: float, end: float) -> dict[str, Any]:
+    return _piece("training.CosineSchedule", start=start, end=end, images=60)
+
+
 GENERATOR, DISCRIMINATOR = _dcgan("Generator"), _dcgan("Discriminator", norm="none")
 
 # For each piece: the variant that it is given to, and its arguments.
@@ -39,7 +53,7 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
             "penalties": [
                 _piece("training.R1", weight=1.0, interval=2),
                 _piece("training.R2", weight=1.0),
-                _piece("training.DRAGAN", weight=1.0),
+                _piece("training.DRAGANPenalty", weight=1.0),
                 _piece("training.Drift"),
                 _piece("training.GradientPenalty", weight=1.0, target=0.0),
             ]
@@ -57,7 +71,10 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
         "LSGAN",
         {
             "replay": _piece("training.ExperienceReplay", capacity=20, fraction=0.5),
-            "augmentation": _piece("training.InstanceNoise", std=0.2, steps=10),
+            "augmentation": _piece(
+                "training.InstanceNoise",
+                std=_piece("training.LinearSchedule", start=0.2, end=0.0, images=100),
+            ),
             "weight_clip_val_d": 0.05,
         },
     ),
@@ -119,6 +136,86 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
             "n_critic": 2,
         },
     ),
+    "schedules of everything, residual networks without normalisation": (
+        "R3GAN",
+        {
+            "generator": _r3gan("Generator"),
+            "discriminator": _r3gan("Discriminator"),
+            "gamma": _schedule(1.0, 0.1),
+            "optimizer_g": _piece("training.GANAdam", lr=_schedule(1e-3, 1e-4), beta1=0),
+            "optimizer_d": _piece("training.GANAdam", beta2=_schedule(0.9, 0.99), beta1=0),
+            "augmentation": _piece(
+                "training.AugmentationPipeline",
+                p=_schedule(0.0, 0.5),
+                transforms=["blit", "geometry", "color", "cutout", "noise"],
+            ),
+        },
+    ),
+    "adaptive augmentation, consistency": (
+        "GAN",
+        {
+            "augmentation": _piece("training.ADA", images=1000, interval=2),
+            "penalties": [
+                _piece(
+                    "training.ConsistencyRegularization",
+                    augmentation=_piece("training.DiffAugment"),
+                    fake_weight=1.0,
+                ),
+                _piece("training.R1", weight=1.0),
+            ],
+        },
+    ),
+    "LeCam, latents, features, filters, top-k": (
+        "HingeGAN",
+        {
+            "top_k": 0.5,
+            "penalties": [
+                _piece("training.LeCam"),
+                _piece("training.LatentConsistency"),
+                _piece("training.LatentDiversity"),
+                _piece("training.FeatureMatching"),
+                _piece("training.OrthogonalRegularization"),
+            ],
+        },
+    ),
+    "packing under a gradient penalty": (
+        "WGANGP",
+        {
+            "discriminator": _piece(
+                "networks.DCGANDiscriminator",
+                image_size=16,
+                image_channels=2,
+                base_channels=8,
+                norm="none",
+            ),
+            "augmentation": _piece("training.DiffAugment"),
+            "packing": 2,
+        },
+    ),
+    "unrolling, optimism": (
+        "GAN",
+        {
+            "unrolled_steps": 2,
+            "optimizer_g": _piece("training.OptimisticAdam", lr=1e-3),
+            "optimizer_d": _piece("training.OptimisticAdam", lr=1e-3),
+        },
+    ),
+    "extragradient": ("GAN", {"updates": "extragradient"}),
+    "consensus": (
+        "GAN",
+        {
+            "updates": "simultaneous",
+            "penalties": [_piece("training.ConsensusOptimization", weight=0.1)],
+        },
+    ),
+    "hierarchical latents, shared embedding": (
+        "BigGAN",
+        {
+            "generator": _biggan("Generator", latent_dim=8),
+            "discriminator": _biggan("Discriminator"),
+        },
+    ),
+    "lookahead": ("DRAGAN", {}),
     "a mixture without a classifier": (
         "HingeGAN",
         {
@@ -132,8 +229,10 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
     variant, options = PIECES[piece]
+    # Goes back after the third iteration, between the checkpoint and the resumed run's end.
+    callbacks = [_piece("callbacks.LookaheadMinimax", steps=3)] if piece == "lookahead" else []
     networks = {"generator": GENERATOR, "discriminator": DISCRIMINATOR}
-    side = 32 if "ResNet" in str(options) else 16
+    side = 32 if "ResNet" in str(options) or "BigGAN" in str(options) else 16
     config = {
         "seed_everything": 1,
         "model": _piece(variant, **networks | options),
@@ -141,8 +240,9 @@ def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
         "trainer": {"max_steps": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp",
                     "precision": "bf16-mixed", "enable_progress_bar": False,
                     "enable_model_summary": False, "limit_val_batches": 0.2,
-                    "log_every_n_steps": 2},
+                    "log_every_n_steps": 2, "callbacks": callbacks},
         "checkpoint": {"every_n_train_steps": 2, "dirpath": str(folder / "checkpoints")},
+        "ema": {"half_life": 50},
         "samples": {"dirpath": str(folder / "samples")},
     }  # fmt: skip
     path = folder / f"config_{rank}.yaml"
