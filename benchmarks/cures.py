@@ -45,7 +45,7 @@ from lightning_gan.training import (
     OrthogonalRegularization,
 )
 
-STEPS = {"ring": 3_000, "grid": 6_000}
+STEPS = {"ring": 3_000, "grid": 5_000}
 BATCH, LR, HIDDEN = 256, 5e-4, (128, 128)
 NUM_SAMPLES = 2500  # as in VEEGAN's and PacGAN's tables
 Options = dict[str, Any]

@@ -69,7 +69,7 @@ def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
             "--trainer.fast_dev_run=true",
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",
-            f"--data.batch_size={4 if dataset == 'folder128' else 16}",
+            f"--data.batch_size={2 if dataset == 'folder128' else 16}",
             *narrow,
         ]
     )

@@ -81,7 +81,7 @@ class GeneratorEMA(Callback):
             return
         source, average = pl_module.generator, pl_module.attach_ema()
         rounded = [p.dtype for p in average.parameters() if p.dtype in (torch.half, torch.bfloat16)]
-        if rounded and self.decay > 0:
+        if rounded and (self.decay > 0 if self.half_life is None else self.half_life != 0):
             raise ValueError(
                 f"Expected weights in float32 under GeneratorEMA(decay={self.decay}), got "
                 f"{rounded[0]}, in which its small steps would round to nothing. "

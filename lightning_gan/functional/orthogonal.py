@@ -44,5 +44,8 @@ def orthogonal_penalty(weight: Tensor) -> Tensor:
         )
     with torch.autocast(weight.device.type, enabled=False):  # half precision would round the zeros
         rows = weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(start_dim=1)
-        gram = rows @ rows.T
-        return (gram - gram.diagonal().diag()).square().sum()
+        if len(rows) <= rows.shape[1]:
+            gram = rows @ rows.T
+            return (gram - gram.diagonal().diag()).square().sum()
+        # Of more rows than columns W^T W is smaller, and has the same norm.
+        return (rows.T @ rows).square().sum() - rows.square().sum(dim=1).square().sum()

@@ -26,6 +26,7 @@ from lightning_gan.gans.game import AdversarialGame
 from lightning_gan.gans.generative import frozen
 from lightning_gan.gans.training_run import parameters_of
 from lightning_gan.training import preflight
+from lightning_gan.training.arguments import check_bound, check_choice
 from lightning_gan.training.augmentation import Augmentation
 from lightning_gan.training.batch import Batch, unpack
 from lightning_gan.training.distributed import (
@@ -59,7 +60,8 @@ class AdversarialModule(AdversarialGame):
             are taken, on samples of their own, for the step from where it began; the optimisers'
             moments see both (Gidel et al.'s algorithm 4).
         unrolled_steps: Number of steps of the discriminator's optimiser that the generator looks
-            ahead, and differentiates through. Each process unrolls on its own samples.
+            ahead, and differentiates through. Each process unrolls on its own samples. Penalties
+            take part as terms of the weights; what they know of generated samples is a constant.
         penalties: Terms added to the losses.
         augmentation: What is done to all samples before the discriminator sees them in training.
         packing: Number of samples of one kind that the discriminator judges together, joined
@@ -74,9 +76,10 @@ class AdversarialModule(AdversarialGame):
             :class:`~lightning_gan.gans.training_run.TrainingRun`.
 
     Raises:
-        ValueError: If ``n_critic`` is below 1 or does not fit the order of ``updates``, a bound not
-            positive, ``latent_dim`` unknown, a penalty or packing does not fit, or the
-            discriminator has another number of outputs than the losses read.
+        ValueError: If ``n_critic`` is below 1 or does not fit the order of ``updates``; if
+            unrolling, a penalty or packing does not fit the rest; if a bound is not positive or
+            ``latent_dim`` unknown; or if the discriminator has another number of outputs than the
+            losses read.
 
     Reference:
         Gidel et al., "A Variational Inequality Perspective on Generative Adversarial Networks",
@@ -115,12 +118,11 @@ class AdversarialModule(AdversarialGame):
         )
         if n_critic < 1:
             raise ValueError(f"Expected 'n_critic' to be at least 1, got {n_critic}.")
-        preflight.check_choice("updates", updates, _BATCHES)
+        check_choice("updates", updates, _BATCHES)
         if updates != "alternating" and n_critic > 1:
             raise ValueError(f"Expected n_critic=1 with updates={updates!r}, got {n_critic}.")
-        if unrolled_steps < 0:
-            raise ValueError(f"Expected 'unrolled_steps' to be at least 0, got {unrolled_steps}.")
-        preflight.check_bound("weight_clip_val_d", weight_clip_val_d)
+        preflight.check_unrolling(unrolled_steps, weight_clip_val_d, self.penalties)
+        check_bound("weight_clip_val_d", weight_clip_val_d)
         if weight_clip_val_d is not None:
             preflight.check_plain_weights(discriminator)
         self.n_critic = n_critic
@@ -145,7 +147,7 @@ class AdversarialModule(AdversarialGame):
             self.begin(parts)
         interval = self.trainer.log_every_n_steps or 50  # type: ignore[attr-defined]
         self._reports = (self.trainer.global_step + 1) % interval == 0
-        self._update = self.trainer.global_step * len(parts)
+        self._update = self.trainer.global_step * self.n_critic
         seed_step(self.device, self._seed, self.trainer.global_step, self.global_rank)
         optimizer_g, optimizer_d = cast(list[LightningOptimizer], self.optimizers())
         for optimizer in (optimizer_g, optimizer_d):
@@ -184,6 +186,7 @@ class AdversarialModule(AdversarialGame):
     def _update_discriminator(self, optimizer: LightningOptimizer, real: Batch) -> None:
         self._differentiate_discriminator(optimizer, real)
         self._step_discriminator(optimizer)
+        self._update += 1
 
     def _update_generator(self, optimizer: LightningOptimizer, real: Batch) -> None:
         self._differentiate_generator(optimizer, real)
@@ -194,7 +197,18 @@ class AdversarialModule(AdversarialGame):
     ) -> None:
         self._differentiate_discriminator(optimizer_d, real)
         self._differentiate_generator(optimizer_g, real)
+        self._step_both(optimizer_g, optimizer_d)
+
+    def _step_both(self, optimizer_g: LightningOptimizer, optimizer_d: LightningOptimizer) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        before = 1.0 if scaler is None else scaler.get_scale()
         self._step_discriminator(optimizer_d)
+        # The scale that this step leaves behind is the one by which the next gradient is divided.
+        after = 1.0 if scaler is None else scaler.get_scale()
+        if after != before:
+            for parameter in parameters_of(optimizer_g):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(after / before)
         self._step_generator(optimizer_g)
 
     def _look_ahead_and_update_both(
@@ -213,8 +227,7 @@ class AdversarialModule(AdversarialGame):
         self._differentiate_generator(optimizer_g, ahead)
         with torch.no_grad():
             torch._foreach_copy_(weights, anchors)
-        self._step_discriminator(optimizer_d)
-        self._step_generator(optimizer_g)
+        self._step_both(optimizer_g, optimizer_d)
 
     def _differentiate_discriminator(self, optimizer: LightningOptimizer, real: Batch) -> None:
         """Leave the gradient of the discriminator's loss on its weights."""
@@ -224,13 +237,14 @@ class AdversarialModule(AdversarialGame):
             fake = self.replay.mix(fake)
         real, fake = real.packed(self.packing), fake.packed(self.packing)
         terms = self.discriminator_terms(real, fake, self._update)
-        self._update += 1
         self._backward(optimizer, terms, "d")
 
     def _differentiate_generator(self, optimizer: LightningOptimizer, real: Batch) -> None:
         """Leave the gradient of the generator's loss on its weights."""
-        with nullcontext() if self.penalties.need_both_networks else frozen(self.discriminator):
-            fake = self.generate(len(real.samples), real.labels)
+        both = self.penalties.need_both_networks
+        with nullcontext() if both else frozen(self.discriminator):
+            with self.uncompiled() if both else nullcontext():
+                fake = self.generate(len(real.samples), real.labels)
             real, fake = real.packed(self.packing), fake.packed(self.packing)
             step = self.trainer.global_step
             if self.unrolled_steps == 0:
@@ -251,9 +265,8 @@ class AdversarialModule(AdversarialGame):
             return reduce(add, _with_weights(network, weights, terms).values())
 
         with self.uncompiled():
-            self.rehearsing = True
-            weights = unroll(network, optimizer_d, loss, self.unrolled_steps)
-            self.rehearsing = False
+            with self.rehearsal():
+                weights = unroll(network, optimizer_d, loss, self.unrolled_steps)
             return _with_weights(network, weights, lambda: self.generator_terms(real, fake, update))
 
     def _step_discriminator(self, optimizer: LightningOptimizer) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_gan.gans.sngan import SNGAN
 from lightning_gan.layers import spectral_normalize
-from lightning_gan.training import GANAdam, OrthogonalRegularization, Penalty
+from lightning_gan.training import GANAdam, OrthogonalRegularization, Penalty, Schedule
 
 
 class BigGAN(SNGAN):
@@ -42,7 +42,7 @@ class BigGAN(SNGAN):
         discriminator: nn.Module,
         *,
         n_critic: int = 2,
-        orthogonal_weight: float = 1e-4,
+        orthogonal_weight: float | Schedule = 1e-4,
         penalties: Sequence[Penalty] | None = None,
         optimizer_g: OptimizerCallable = lambda p: GANAdam(p, lr=5e-5, beta1=0.0, beta2=0.999),
         optimizer_d: OptimizerCallable = lambda p: GANAdam(p, lr=2e-4, beta1=0.0, beta2=0.999),

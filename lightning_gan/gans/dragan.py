@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from lightning_gan.gans.gan import GAN
-from lightning_gan.training import DRAGANPenalty, Penalty
+from lightning_gan.training import DRAGANPenalty, Penalty, Schedule
 
 
 class DRAGAN(GAN):
@@ -21,7 +21,7 @@ class DRAGAN(GAN):
         generator: See :class:`~lightning_gan.gans.base.AdversarialModule`.
         discriminator: Likewise.
         penalty_weight: :math:`\lambda`; 10 as in the authors' code.
-        scale: How far samples are moved, in standard deviations of the process's batch.
+        scale: How far samples are moved, in standard deviations of all processes' batch.
         penalties: Further terms.
         **kwargs: See :class:`~lightning_gan.gans.gan.GAN`; the optimisers' defaults, Adam with a
             rate of 2e-4 and betas (0.5, 0.999), are near the authors' (1e-4 for the discriminator).
@@ -36,7 +36,7 @@ class DRAGAN(GAN):
         generator: nn.Module,
         discriminator: nn.Module,
         *,
-        penalty_weight: float = 10.0,
+        penalty_weight: float | Schedule = 10.0,
         scale: float = 0.5,
         penalties: Sequence[Penalty] | None = None,
         **kwargs: Any,

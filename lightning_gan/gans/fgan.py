@@ -12,9 +12,9 @@ from lightning_gan.functional import (
 )
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.gans.gan import GeneratorObjective
+from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.batch import Batch
 from lightning_gan.training.penalty import Terms
-from lightning_gan.training.preflight import check_choice
 
 _GENERATOR_LOSSES = {
     "non_saturating": f_divergence_non_saturating_generator_loss,

@@ -1,8 +1,8 @@
 """What is played: how a discriminator is shown samples, and what both networks minimise."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import reduce
 from operator import add
 from typing import Any
@@ -63,7 +63,7 @@ class AdversarialGame(TrainingRun):
         self.packing = packing
         self.top_k = top_k
         self.compile_networks = compile_networks
-        self.rehearsing = False  # whether an update is computed that will never be made
+        self._rehearsing = False  # whether losses are computed beside those that are minimised
         self._checked_networks = False
         self._judged: list[tuple[Tensor, Tensor]] = []  # samples of one update and their logits
 
@@ -116,7 +116,9 @@ class AdversarialGame(TrainingRun):
                 "Expected a 'discriminator' with a method 'features', as MLP, DCGAN and ResNet "
                 f"have it, got {type(self.discriminator).__name__}."
             )
-        features: Tensor = describe(self._shown(batch.samples), batch.labels)
+        conditional = getattr(self.discriminator, "num_classes", None) is not None
+        labels = (batch.labels,) if conditional else ()
+        features: Tensor = describe(self._shown(batch.samples), *labels)
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
     def verdict(self, outputs: Tensor) -> Tensor:
@@ -141,11 +143,24 @@ class AdversarialGame(TrainingRun):
         else:
             real_outputs, fake_outputs = self.outputs(real), self.outputs(fake)
         real_logits, fake_logits = self.verdict(real_outputs), self.verdict(fake_outputs)
-        if not self.rehearsing:
-            self.record("real_logits", real_logits.mean())
-            self.record("fake_logits", fake_logits.mean())
+        self.record("real_logits", real_logits.mean())
+        self.record("fake_logits", fake_logits.mean())
         self._judged = [(real.samples, real_logits), (fake.samples, fake_logits)]
         return real_outputs, fake_outputs
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Log a scalar, unless it belongs to a rehearsal."""
+        if not self._rehearsing:
+            super().record(name, value)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Compute losses that are not what is minimised: nothing is logged or learnt from them."""
+        before, self._rehearsing = self._rehearsing, True
+        try:
+            yield
+        finally:
+            self._rehearsing = before
 
     def regenerate(self, latents: Tensor, labels: Tensor | None) -> Batch:
         """Return what the generator makes of latents and classes, with its graph.
@@ -168,7 +183,7 @@ class AdversarialGame(TrainingRun):
             update: Number of discriminator updates before this one.
         """
         terms = self.discriminator_loss(real, fake)
-        if self._judged and not self.rehearsing:
+        if self._judged and not self._rehearsing:
             (_, real_logits), (_, fake_logits) = self._judged
             self.penalties.observe(real_logits, fake_logits)
             if self.augmentation is not None:
@@ -205,6 +220,17 @@ class AdversarialGame(TrainingRun):
         self._judged = []
         return terms
 
+    def scheduled(self) -> dict[str, float]:
+        """Return what follows a schedule over images seen, or adapts, as it is now."""
+        values = super().scheduled()
+        weights = {f"{penalty.name}_weight": penalty.weight for penalty in self.penalties.all()}
+        for name, value in {**weights, "top_k": self.top_k}.items():
+            if isinstance(value, Schedule):
+                values[name] = value(self.images_seen)
+        if self.augmentation is not None:
+            values |= self.augmentation.scheduled(self.images_seen)
+        return values
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log both losses, without penalties, on held-out samples and on generated ones."""
         real = unpack(batch)
@@ -220,6 +246,15 @@ class AdversarialGame(TrainingRun):
         self._judged = []
 
     test_step = validation_step
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the penalties' and the augmentation's states, of those that both sides have."""
+        super().on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+        own, pieces = self.state_dict(), ("penalties.", "augmentation.")
+        for key in [key for key in weights if key.startswith(pieces) and key not in own]:
+            del weights[key]
+        weights |= {k: v for k, v in own.items() if k.startswith(pieces) and k not in weights}
 
     def check_networks(self, batch: Batch) -> None:
         """Try both networks on a few samples, before anything else is done with them, once."""

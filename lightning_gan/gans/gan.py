@@ -10,9 +10,9 @@ from lightning_gan.functional import (
     non_saturating_generator_loss,
 )
 from lightning_gan.gans.base import AdversarialModule
+from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.batch import Batch
 from lightning_gan.training.penalty import Terms
-from lightning_gan.training.preflight import check_choice
 
 GeneratorObjective = Literal["non_saturating", "minimax"]
 _GENERATOR_LOSSES = {

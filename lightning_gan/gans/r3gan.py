@@ -17,6 +17,7 @@ from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.training import R1, R2, GANAdam, Penalty, Schedule
 from lightning_gan.training.batch import Batch
 from lightning_gan.training.penalty import Terms
+from lightning_gan.training.schedules import check_range
 
 
 class R3GAN(AdversarialModule):
@@ -46,6 +47,9 @@ class R3GAN(AdversarialModule):
         optimizer_d: Likewise.
         **kwargs: See :class:`~lightning_gan.gans.base.AdversarialModule`.
 
+    Raises:
+        ValueError: If ``gamma`` is negative or not finite.
+
     Reference:
         Huang et al., "The GAN is dead; long live the GAN! A Modern Baseline GAN", NeurIPS 2024,
         https://arxiv.org/abs/2501.05441, eq. (2) and section 3; the relativistic pairing is
@@ -65,6 +69,7 @@ class R3GAN(AdversarialModule):
         **kwargs: Any,
     ) -> None:
         weight = 0.0 if gamma is None else gamma
+        check_range("gamma", weight)
         super().__init__(
             generator,
             discriminator,
@@ -74,16 +79,32 @@ class R3GAN(AdversarialModule):
             **kwargs,
         )
         self.gamma = gamma
+        self._chosen_gamma: float | None = None
 
     def begin(self, parts: list[Batch]) -> None:
-        """Choose gamma if nobody did, now that the data's shape is known."""
-        if self.gamma is None:
+        """Choose gamma if neither the user nor the run's first part did."""
+        if self.gamma is None and self._chosen_gamma is None:
             size = len(parts[0].samples) * self.trainer.world_size
-            chosen = default_gamma(parts[0].samples.shape[1:], size)
-            for penalty in self.penalties.all()[:2]:
-                penalty.weight = chosen
-            rank_zero_info(f"Chosen gamma={chosen:.3g} for R1 and R2; see 'Choosing gamma'.")
+            self._choose(default_gamma(parts[0].samples.shape[1:], size))
         super().begin(parts)
+
+    def _choose(self, gamma: float) -> None:
+        self._chosen_gamma = gamma
+        for penalty in self.penalties.all()[:2]:
+            penalty.weight = gamma
+        rank_zero_info(f"Chosen gamma={gamma:.3g} for R1 and R2; see 'Choosing gamma'.")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the gamma that was chosen."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["lightning_gan"]["gamma"] = self._chosen_gamma
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the gamma that was chosen."""
+        super().on_load_checkpoint(checkpoint)
+        chosen = checkpoint.get("lightning_gan", {}).get("gamma")
+        if self.gamma is None and chosen is not None:
+            self._choose(chosen)
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
         """Tell which of a pair is real."""

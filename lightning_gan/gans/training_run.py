@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.training import preflight
+from lightning_gan.training.arguments import check_bound, refuse_unknown
 from lightning_gan.training.batch import unpack
 from lightning_gan.training.checkpoint_io import refuse_nan
 from lightning_gan.training.optimizers import GANAdam, make_optimizers
@@ -57,15 +58,15 @@ class TrainingRun(GenerativeModule):
         replay: ExperienceReplay | None = None,
         **unknown: Any,
     ) -> None:
-        preflight.refuse_unknown(type(self), unknown)
+        refuse_unknown(type(self), unknown)
         super().__init__(generator, latent_dim)
         self.automatic_optimization = False
         self.discriminator = discriminator
         preflight.check_same_classes(generator=generator, discriminator=discriminator)
         if self.num_classes is None:
             self.num_classes = getattr(discriminator, "num_classes", None)
-        preflight.check_bound("gradient_clip_val_g", gradient_clip_val_g)
-        preflight.check_bound("gradient_clip_val_d", gradient_clip_val_d)
+        check_bound("gradient_clip_val_g", gradient_clip_val_g)
+        check_bound("gradient_clip_val_d", gradient_clip_val_d)
         self.replay = replay
         self._optimizer_factories = (optimizer_g, optimizer_d)
         self._scheduler_factories = (lr_scheduler_g, lr_scheduler_d)
@@ -135,10 +136,18 @@ class TrainingRun(GenerativeModule):
 
     def _hand_over(self) -> None:
         """Log the means of what was recorded since the last time, if they are finite."""
-        values = self._finite_means()
+        values = self._finite_means() | self.scheduled()
         values["images_seen"] = self.images_seen
         values["images_per_second"] = self._pace.per_second(self.images_seen)
         hand_over(self.trainer, {f"train/{name}": value for name, value in values.items()})
+
+    def scheduled(self) -> dict[str, float]:
+        """Return what follows a schedule over images seen, as it is now, by name for the log."""
+        values = {}
+        for which, optimizer in zip("gd", self.trainer.optimizers, strict=True):
+            for name, schedule in getattr(optimizer, "schedules", {}).items():
+                values[f"{name}_{which}"] = schedule(self.images_seen)
+        return values
 
     def _finite_means(self) -> dict[str, float]:
         """Return what was recorded, or stop the training if a term was not finite."""

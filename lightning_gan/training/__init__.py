@@ -9,12 +9,12 @@ from lightning_gan.training.checkpoint_io import (
     resolve_checkpoint,
     verify_checkpoint,
 )
+from lightning_gan.training.consensus import ConsensusOptimization
 from lightning_gan.training.diffaugment import DiffAugment
 from lightning_gan.training.optimizers import GANAdam, OptimisticAdam, OptimisticSGD
 from lightning_gan.training.penalties import R1, R2, DRAGANPenalty, Drift, GradientPenalty
 from lightning_gan.training.penalty import Game, LogitPenalty, Penalty, Terms
 from lightning_gan.training.regularizers import (
-    ConsensusOptimization,
     ConsistencyRegularization,
     FeatureMatching,
     LatentConsistency,

@@ -49,6 +49,10 @@ class _Pipeline(ImageAugmentation):
     def _p(self, images: int) -> float | Tensor:
         """Return p without waiting for the device."""
 
+    def scheduled(self, images: int) -> dict[str, float]:
+        """Return p."""
+        return {"augmentation_p": self.probability(images)}
+
     def augment(self, samples: Tensor, images: int) -> Tensor:
         """Change images, (N, C, H, W), in the order of the class's list."""
         channels = samples.shape[1]

@@ -35,6 +35,10 @@ class Augmentation(nn.Module, ABC):
             images: Real images of this update, over all processes.
         """
 
+    def scheduled(self, images: int) -> dict[str, float]:
+        """Return what changes with the images seen, as it is now, by name for the log."""
+        return {}
+
 
 class InstanceNoise(Augmentation):
     r"""Add Gaussian noise, so that real and generated samples overlap from the start.
@@ -59,6 +63,10 @@ class InstanceNoise(Augmentation):
         super().__init__()
         check_range("std", std)
         self.std = std
+
+    def scheduled(self, images: int) -> dict[str, float]:
+        """Return the standard deviation, if it changes."""
+        return {"noise_std": self.std(images)} if isinstance(self.std, Schedule) else {}
 
     def forward(self, samples: Tensor, images: int) -> Tensor:
         """Add noise to samples of any shape."""

@@ -28,8 +28,8 @@ class Batch(NamedTuple):
         """
         if len(self.samples) < parts:
             raise ValueError(
-                f"Expected batches of at least n_critic={parts} samples, one for each update of "
-                f"the discriminator, got {len(self.samples)}."
+                f"Expected batches of at least {parts} samples, one for each update of the "
+                f"discriminator, got {len(self.samples)}."
             )
         if parts == 1:
             return [self]

@@ -11,8 +11,7 @@ from lightning_gan.functional import (
 )
 from lightning_gan.training.distributed import average
 from lightning_gan.training.penalty import LogitPenalty, Logits
-from lightning_gan.training.preflight import check_non_negative
-from lightning_gan.training.schedules import Schedule
+from lightning_gan.training.schedules import Schedule, check_range
 
 
 class GradientPenalty(LogitPenalty):
@@ -49,7 +48,7 @@ class GradientPenalty(LogitPenalty):
         interval: int = 1,
     ) -> None:
         super().__init__(weight, interval)
-        check_non_negative("target", target)
+        check_range("target", target)
         self.target = target
         self.one_sided = one_sided
 
@@ -87,7 +86,7 @@ class DRAGANPenalty(LogitPenalty):
         self, weight: float | Schedule = 10.0, scale: float = 0.5, interval: int = 1
     ) -> None:
         super().__init__(weight, interval)
-        check_non_negative("scale", scale)
+        check_range("scale", scale)
         self.scale = scale
 
     def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor) -> Tensor:

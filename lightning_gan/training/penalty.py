@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from lightning_gan.layers import mixing_layers
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.replay import ExperienceReplay
 from lightning_gan.training.schedules import Schedule, check_range, value_at
 
 Logits = Callable[[Tensor], Tensor]
@@ -22,6 +24,7 @@ class Game(Protocol):
     discriminator: nn.Module
     packing: int
     images_seen: int
+    replay: ExperienceReplay | None
 
     def logits(self, batch: Batch) -> Tensor:
         """Return the discriminator's logits of being real."""
@@ -31,6 +34,9 @@ class Game(Protocol):
 
     def regenerate(self, latents: Tensor, labels: Tensor | None) -> Batch:
         """Return what the generator makes of latents and classes, with its graph."""
+
+    def rehearsal(self) -> AbstractContextManager[None]:
+        """Return a context for losses that are not what is minimised."""
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
         """Return the terms that the discriminator minimises."""

@@ -1,9 +1,7 @@
 """Refusals in words before anything is trained: Trainer options, networks, batches."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
-from inspect import signature
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +17,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 if TYPE_CHECKING:
     from lightning import Trainer
+
+    from lightning_gan.training.penalty import Penalties
 
 
 def check_trainer(trainer: "Trainer") -> None:
@@ -169,36 +169,6 @@ def check_networks(
         )
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a value that is none of those there are.
-
-    Raises:
-        ValueError: Naming the argument and the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"Expected '{name}' to be one of {list(choices)}, got {value!r}.")
-
-
-def check_non_negative(name: str, value: float) -> None:
-    """Refuse a weight or a scale that is negative, infinite or not a number.
-
-    Raises:
-        ValueError: Naming the argument.
-    """
-    if not 0 <= value < math.inf:
-        raise ValueError(f"Expected '{name}' to be non-negative and finite, got {value}.")
-
-
-def check_bound(name: str, bound: float | None) -> None:
-    """Refuse a bound that nothing could keep to; None stands for no bound.
-
-    Raises:
-        ValueError: Naming the argument.
-    """
-    if bound is not None and not bound > 0:
-        raise ValueError(f"Expected '{name}' to be positive or None, got {bound}.")
-
-
 def check_outputs(expected: int, found: int | None) -> None:
     """Refuse a discriminator that is known to have another number of outputs than losses read.
 
@@ -235,6 +205,29 @@ def check_packing(
         raise ValueError(
             f"Expected a 'discriminator' for {packing * made[0]} channels under "
             f"packing={packing}, {packing} times the generator's {made[0]}, got one for {taken[0]}."
+        )
+
+
+def check_unrolling(
+    unrolled_steps: int, weight_clip_val_d: float | None, penalties: "Penalties"
+) -> None:
+    """Refuse to unroll steps that would not be those which the discriminator takes.
+
+    Raises:
+        ValueError: If ``unrolled_steps`` is negative, or positive with clipped weights or with a
+            penalty that is made of both networks' gradients.
+    """
+    if unrolled_steps < 0:
+        raise ValueError(f"Expected 'unrolled_steps' to be at least 0, got {unrolled_steps}.")
+    if unrolled_steps > 0 and weight_clip_val_d is not None:
+        raise ValueError(
+            "Expected 'weight_clip_val_d' to be None where steps of the discriminator are "
+            f"unrolled, which are not clipped, got {weight_clip_val_d}."
+        )
+    if unrolled_steps > 0 and penalties.need_both_networks:
+        raise ValueError(
+            "Expected no penalty on both networks' gradients, such as ConsensusOptimization, where "
+            f"steps of the discriminator are unrolled, got unrolled_steps={unrolled_steps}."
         )
 
 
@@ -319,28 +312,3 @@ def check_synchronization(generator: nn.Module) -> None:
                 "in one of them: a process that has no sample for that generator would keep the "
                 "others waiting forever. Share the trunk (share='trunk'), or another norm."
             )
-
-
-_SMOOTHING = {"real_target", "fake_target", "label_smoothing"}
-
-
-def refuse_unknown(variant: type, unknown: Mapping[str, object]) -> None:
-    """Refuse arguments that a variant does not have, saying what may have been meant.
-
-    Raises:
-        TypeError: If there is any.
-    """
-    for name in unknown:
-        if name in _SMOOTHING:
-            hint = (
-                " Label smoothing moves the targets of a cross-entropy; GAN and the variants on "
-                "it have 'real_target' and 'fake_target'."
-            )
-        else:
-            parameters = [
-                p for base in variant.__mro__ for p in signature(base).parameters.values()
-            ]
-            known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise TypeError(f"{variant.__name__} has no argument '{name}'.{hint}")

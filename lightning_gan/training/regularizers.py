@@ -1,7 +1,5 @@
 """Penalties that look at more than slopes: at what was judged before, at copies, at weights."""
 
-from functools import reduce
-from operator import add
 from typing import Literal
 
 import torch
@@ -15,12 +13,12 @@ from lightning_gan.functional import (
     lecam_penalty,
     orthogonal_penalty,
 )
+from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.augmentation import Augmentation
 from lightning_gan.training.batch import Batch
 from lightning_gan.training.distributed import average
 from lightning_gan.training.penalty import Game, LogitPenalty, Logits, Penalty
-from lightning_gan.training.preflight import check_choice, check_non_negative
-from lightning_gan.training.schedules import Schedule
+from lightning_gan.training.schedules import Schedule, check_range
 
 
 class LeCam(LogitPenalty):
@@ -93,7 +91,8 @@ class ConsistencyRegularization(Penalty):
         + \lambda_F\,\mathbb{E}\big[(D(G(z)) - D(T(G(z))))^2\big]
 
     Args:
-        augmentation: T, what must not change the verdict. The papers flip and shift images.
+        augmentation: T, what must not change the verdict. The papers flip and shift images. One
+            that adapts, such as ADA, is shown nothing here to adapt to.
         weight: :math:`\lambda_R`; 10 as in the papers.
         fake_weight: :math:`\lambda_F` as a multiple of the weight: 0 for CR, 1 for bCR as there.
         interval: See :class:`~lightning_gan.training.Penalty`.
@@ -117,7 +116,7 @@ class ConsistencyRegularization(Penalty):
         interval: int = 1,
     ) -> None:
         super().__init__(weight, interval)
-        check_non_negative("fake_weight", fake_weight)
+        check_range("fake_weight", fake_weight)
         self.augmentation = augmentation
         self.fake_weight = fake_weight
 
@@ -162,13 +161,15 @@ class LatentConsistency(Penalty):
         self, weight: float | Schedule = 5.0, std: float = 0.05, interval: int = 1
     ) -> None:
         super().__init__(weight, interval)
-        check_non_negative("std", std)
+        check_range("std", std)
         self.std = std
 
     def discriminator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
         """Compute the unweighted term, a scalar."""
         with torch.no_grad():
             moved = _moved(game, fake, self.std)
+            if game.replay is not None and fake.latents is not None:
+                fake = game.regenerate(fake.latents, fake.labels)  # some are an older generator's
         return consistency_penalty(game.logits(fake), game.logits(moved))
 
 
@@ -197,7 +198,7 @@ class LatentDiversity(Penalty):
         self, weight: float | Schedule = 0.5, std: float = 0.05, interval: int = 1
     ) -> None:
         super().__init__(weight, interval)
-        check_non_negative("std", std)
+        check_range("std", std)
         self.std = std
 
     def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
@@ -269,6 +270,8 @@ class OrthogonalRegularization(Penalty):
         super().__init__(weight, interval)
         check_choice("network", network, ("generator", "discriminator"))
         self.network = network
+        if network == "discriminator":
+            self.name = "orthogonal_discriminator"  # so that both networks may have one
 
     def discriminator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor | None:
         """Compute the unweighted term, a scalar."""
@@ -277,51 +280,6 @@ class OrthogonalRegularization(Penalty):
     def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor | None:
         """Compute the unweighted term, a scalar."""
         return _orthogonality(game.generator) if self.network == "generator" else None
-
-
-class ConsensusOptimization(Penalty):
-    r"""Have both networks also lower the norm of the game's vector field, which ends rotation.
-
-    .. math:: \tfrac{\gamma}{2}\,\lVert v \rVert^2, \quad
-        v = (\nabla_\theta L_G,\; \nabla_\phi L_D)
-
-    Both losses are those of the process's batch, and are differentiated twice.
-
-    Args:
-        weight: :math:`\gamma`; 10 as in the paper for images.
-        interval: See :class:`~lightning_gan.training.Penalty`.
-
-    Reference:
-        Mescheder et al., "The Numerics of GANs", NeurIPS 2017, https://arxiv.org/abs/1705.10461,
-        algorithm 2.
-    """
-
-    name = "consensus"
-    needs_both_networks = True
-
-    def __init__(self, weight: float | Schedule = 10.0, interval: int = 1) -> None:
-        super().__init__(weight, interval)
-
-    def discriminator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
-        """Compute the unweighted term, a scalar."""
-        if fake.latents is None:
-            raise ValueError("Expected generated samples with their latents, got None.")
-        return self.generator_penalty(game, real, game.regenerate(fake.latents, fake.labels))
-
-    def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
-        """Compute the unweighted term, a scalar."""
-        of_generator = _squared_norm(game.generator_loss(real, fake), game.generator)
-        of_discriminator = _squared_norm(game.discriminator_loss(real, fake), game.discriminator)
-        return (of_generator + of_discriminator) / 2
-
-
-def _squared_norm(terms: dict[str, Tensor], network: nn.Module) -> Tensor:
-    """Return the squared norm of a loss's gradient by a network's weights, with its graph."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    loss = reduce(add, terms.values())
-    gradients = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
-    wide = [g.to(torch.promote_types(g.dtype, torch.float32)) for g in gradients if g is not None]
-    return torch.stack([g.square().sum() for g in wide]).sum()
 
 
 def _moved(game: Game, fake: Batch, std: float) -> Batch:

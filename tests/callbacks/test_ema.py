@@ -13,9 +13,18 @@ from torch import Tensor, nn
 from lightning_gan import GAN
 from lightning_gan.callbacks import GeneratorEMA, SampleGrid
 from lightning_gan.gans import AdversarialModule
-from lightning_gan.training import read_checkpoint
+from lightning_gan.training import LinearSchedule, Schedule, read_checkpoint
 from tests.ranks import Ranks
-from tests.toys import flat, image_networks, images, points, sgd, toy_networks, toy_trainer
+from tests.toys import (
+    ToyData,
+    flat,
+    image_networks,
+    images,
+    points,
+    sgd,
+    toy_networks,
+    toy_trainer,
+)
 
 
 class _Recorder(Callback):
@@ -305,3 +314,128 @@ def test_average_that_nothing_goes_on_with_is_dropped(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="averaged generator is dropped"):
         toy_trainer(tmp_path, max_steps=4).fit(model, points(batches=2), ckpt_path=path)
     assert model.ema_generator is None
+
+
+# Half-lives
+
+
+def test_half_life_follows_the_images_of_each_iteration(tmp_path: Path) -> None:
+    """After n images of a half-life h, an old weight counts 2^(-n/h)."""
+    recorder = _Recorder()
+    trainer = toy_trainer(tmp_path, max_steps=3, callbacks=[GeneratorEMA(half_life=20), recorder])
+    trainer.fit(_model(), ToyData(*(torch.randn(n, 2) for n in (20, 40, 10))))
+    averages = [recorder.weights[0].double()]
+    for old, new in zip((0.5, 0.25, 0.5**0.5), recorder.weights[1:], strict=True):
+        averages.append(old * averages[-1] + (1 - old) * new)
+    _assert_follows(recorder, averages)
+
+
+def test_half_life_is_what_it_says(tmp_path: Path) -> None:
+    """Of a start that is far from all that follows, half is left after as many images."""
+    for n in (10, 20, 40):
+        model = GAN(**toy_networks(), optimizer_g=lambda p: torch.optim.SGD(p, lr=0.0))
+        callbacks = [GeneratorEMA(half_life=80), _Displaced()]
+        toy_trainer(tmp_path, max_steps=80 // n, callbacks=callbacks).fit(model, points(n=n))
+        assert model.ema_generator is not None
+        moved = flat(model.ema_generator) - flat(model.generator)
+        torch.testing.assert_close(moved, torch.full_like(moved, 50.0), rtol=1e-4, atol=0)
+
+
+class _Displaced(Callback):
+    """Begin with an average that is elsewhere."""
+
+    @torch.no_grad()
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        for parameter in pl_module.ema_generator.parameters():
+            parameter.add_(100)
+
+
+def test_scheduled_half_life(tmp_path: Path) -> None:
+    recorder = _Recorder()
+    half_life = LinearSchedule(0.0, 80.0, images=80)
+    trainer = toy_trainer(
+        tmp_path, max_steps=6, callbacks=[GeneratorEMA(half_life=half_life), recorder]
+    )
+    trainer.fit(_model(n_critic=2), points(n=20))
+    averages = [recorder.weights[0].double()]
+    for step, new in enumerate(recorder.weights[1:]):
+        old = 0.0 if step == 0 else 2 ** (-20 / min(20 * step, 80))
+        averages.append(old * averages[-1] + (1 - old) * new)
+    _assert_follows(recorder, averages)
+
+
+@pytest.mark.parametrize("half_life", [0.0, LinearSchedule(0.0, 0.0, images=1)])
+def test_half_life_of_nothing_copies(half_life: float | Schedule, tmp_path: Path) -> None:
+    recorder = _Recorder()
+    callbacks = [GeneratorEMA(half_life=half_life), recorder]
+    toy_trainer(tmp_path, max_steps=3, callbacks=callbacks).fit(_model(), points())
+    assert all(map(torch.equal, recorder.averages, recorder.weights))
+
+
+def test_half_life_begins_after_the_start(tmp_path: Path) -> None:
+    recorder = _Recorder()
+    callbacks = [GeneratorEMA(start=2, half_life=20), recorder]
+    toy_trainer(tmp_path, max_steps=5, callbacks=callbacks).fit(_model(), points(n=20))
+    _assert_follows(recorder, _averages(recorder.weights, 0.5, start=2))
+
+
+def _decays_of_rank(rank: int, folder: Path) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    model, recorder = _model(), _Recorder()
+    callbacks = [GeneratorEMA(half_life=40), recorder]
+    trainer = toy_trainer(folder, max_steps=3, callbacks=callbacks, strategy="ddp", devices=2)
+    trainer.fit(model, points(n=20))
+    return torch.stack(recorder.weights), torch.stack(recorder.averages)
+
+
+def test_images_of_all_processes_count(ranks: Ranks, tmp_path: Path) -> None:
+    for weights, averages in ranks.run(_decays_of_rank, tmp_path):
+        expected = torch.stack(_averages(list(weights), 0.5))
+        torch.testing.assert_close(averages.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("half_life", [-1.0, float("nan"), LinearSchedule(1.0, -1.0, images=5)])
+def test_bad_half_life_is_refused(half_life: Any) -> None:
+    with pytest.raises(ValueError, match="Expected 'half_life' to be non-negative and finite, got"):
+        GeneratorEMA(half_life=half_life)
+
+
+@pytest.mark.parametrize(("decay", "half_life", "refused"), [(0.0, 9.0, True), (0.9, 0.0, False)])
+def test_half_precision_under_half_lives(
+    decay: float, half_life: float, refused: bool, tmp_path: Path
+) -> None:
+    callbacks = [GeneratorEMA(decay, half_life=half_life)]
+    trainer = toy_trainer(tmp_path, precision="bf16-true", callbacks=callbacks)
+    try:
+        trainer.fit(GAN(**toy_networks()), points())
+    except ValueError:
+        assert refused
+    else:
+        assert not refused
+
+
+# Steps that are taken back
+
+
+def test_looking_ahead_does_not_count(tmp_path: Path) -> None:
+    recorder = _Recorder()
+    model = GAN(**toy_networks(), updates="extragradient", optimizer_g=sgd, optimizer_d=sgd)
+    steps: list[bool] = []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            hook = lambda *_: steps.append(pl_module.looking_ahead)  # noqa: E731
+            trainer.optimizers[0].register_step_post_hook(hook)
+
+    callbacks = [GeneratorEMA(0.5), recorder, Watch()]
+    toy_trainer(tmp_path, max_steps=4, callbacks=callbacks).fit(model, points())
+    assert steps == [True, False] * 4
+    _assert_follows(recorder, _averages(recorder.weights, 0.5))
+
+
+def test_half_life_counts_both_batches_of_extragradient(tmp_path: Path) -> None:
+    recorder = _Recorder()
+    model = GAN(**toy_networks(), updates="extragradient", optimizer_g=sgd, optimizer_d=sgd)
+    callbacks = [GeneratorEMA(half_life=20), recorder]
+    toy_trainer(tmp_path, max_steps=3, callbacks=callbacks).fit(model, points(n=20))
+    _assert_follows(recorder, _averages(recorder.weights, 0.5))

@@ -117,7 +117,7 @@ def test_effective_batch_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
-        (torch.zeros(2, 2), ValueError, "at least n_critic=5 samples.*got 2"),
+        (torch.zeros(2, 2), ValueError, "at least 5 samples.*got 2"),
         (torch.full((10, 2), torch.nan), ValueError, "Expected finite values in the data"),
         (torch.zeros(10, 3), ValueError, r"make samples of the data's shape \(3,\), got \(2,\)"),
         (torch.zeros(10, 2, dtype=torch.uint8), TypeError, "as float in .*got torch.uint8"),

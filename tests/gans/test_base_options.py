@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from lightning_gan import GAN, WGANGP
 from lightning_gan.gans import AdversarialModule
-from lightning_gan.training import R1
+from lightning_gan.training import R1, R2, GANAdam, LeCam
 from lightning_gan.training.augmentation import Augmentation, InstanceNoise
 from lightning_gan.training.batch import Batch
 from lightning_gan.training.penalty import Terms
 from lightning_gan.training.replay import ExperienceReplay
+from lightning_gan.training.schedules import LinearSchedule
 from tests.toys import (
     NUM_CLASSES,
     ToyData,
@@ -164,6 +166,33 @@ def test_noise_of_nothing_changes_no_bit_of_a_run(std: float, tmp_path: Path) ->
     assert torch.equal(*weights) == (std == 0)
 
 
+def test_what_is_scheduled_is_logged(tmp_path: Path) -> None:
+    def falling(start: float) -> LinearSchedule:
+        return LinearSchedule(start, 0.0, images=200)
+
+    model = GAN(
+        **toy_networks(),
+        augmentation=InstanceNoise(falling(0.5)),
+        penalties=[R1(falling(4.0)), R2(1.0)],
+        top_k=LinearSchedule(1.0, 0.5, images=200),
+        optimizer_g=lambda p: GANAdam(p, lr=falling(2e-3)),
+        optimizer_d=lambda p: GANAdam(p, beta2=LinearSchedule(0.9, 0.99, images=200)),
+    )
+    trainer = toy_trainer(tmp_path, max_steps=2, log_every_n_steps=1)
+    trainer.fit(model, points(n=50))  # 100 images are seen when the second iteration is logged
+    expected = {
+        "noise_std": 0.25,
+        "r1_weight": 2.0,
+        "top_k": 0.75,
+        "lr_g": 1e-3,
+        "beta2_d": 0.945,
+    }
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    for name, value in expected.items():
+        assert logged[f"train/{name}"] == pytest.approx(value)
+    assert not {"train/r2_weight", "train/beta2_g", "train/lr_d"} & set(logged)
+
+
 # Replay
 
 
@@ -273,3 +302,67 @@ def test_refusals_come_before_the_sanity_validation(tmp_path: Path) -> None:
     data = ValidatedData(*torch.zeros(4, 10, 3))
     with pytest.raises(ValueError, match=r"make samples of the data's shape \(3,\), got \(2,\)"):
         toy_trainer(tmp_path).fit(GAN(**toy_networks()), data)
+
+
+# Orders of updates
+
+
+class _Norms(GAN):
+    """Remembers the norm of every gradient, unscaled, as the optimisers get it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.norms: list[float] = []
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        super().on_before_optimizer_step(optimizer)
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        self.norms.append(torch.cat([g.flatten() for g in gradients]).norm().item())
+
+
+@pytest.mark.parametrize("updates", ["alternating", "simultaneous", "extragradient"])
+def test_gradients_are_divided_by_the_loss_scale_they_were_made_with(
+    updates: Any, tmp_path: Path
+) -> None:
+    norms = []
+    for growth_interval in (1000, 1):  # the scale stays, or doubles after every step
+        torch.manual_seed(0)
+        model = _Norms(**toy_networks(), updates=updates, optimizer_g=sgd, optimizer_d=sgd)
+        scaler = torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=growth_interval)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        toy_trainer(tmp_path, max_steps=2, plugins=plugin).fit(model, points())
+        norms.append(model.norms)
+    assert norms[1] == pytest.approx(norms[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3, 4])
+def test_lazy_penalties_take_part_in_the_step_that_counts(interval: int, tmp_path: Path) -> None:
+    due = []
+
+    class Watched(GAN):
+        def discriminator_terms(self, real: Batch, fake: Batch, update: int) -> Terms:
+            terms = super().discriminator_terms(real, fake, update)
+            if not self.looking_ahead:
+                due.append("r1" in terms)
+            return terms
+
+    model = Watched(**toy_networks(), updates="extragradient", penalties=[R1(interval=interval)])
+    toy_trainer(tmp_path, max_steps=12).fit(model, points())
+    assert due == [step % interval == 0 for step in range(12)]
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")
+def test_states_of_pieces_may_come_and_go(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path)
+    trainer.fit(GAN(**toy_networks(), penalties=[LeCam()]), points())
+    trainer.save_checkpoint(tmp_path / "with.ckpt")
+    GAN.load_from_checkpoint(tmp_path / "with.ckpt", **toy_networks())
+    model = GAN.load_from_checkpoint(tmp_path / "with.ckpt", **toy_networks(), penalties=[LeCam()])
+    [lecam] = model.penalties
+    assert lecam.begun
+    trainer = toy_trainer(tmp_path)
+    trainer.fit(GAN(**toy_networks()), points())
+    trainer.save_checkpoint(tmp_path / "without.ckpt")
+    model = GAN(**toy_networks(), penalties=[LeCam()])
+    toy_trainer(tmp_path, max_steps=3).fit(model, points(), ckpt_path=tmp_path / "without.ckpt")
+    assert next(iter(model.penalties)).begun

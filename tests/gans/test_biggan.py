@@ -48,31 +48,34 @@ def test_spectral_norms_of_both_are_one_after_training(tmp_path: Path) -> None:
         optimizer_g=sgd,
         optimizer_d=sgd,
     )
-    toy_trainer(tmp_path, max_steps=20).fit(model, labelled(images()))
+    toy_trainer(tmp_path, max_steps=5).fit(model, labelled(images()))
+    labels = torch.arange(4)
     for network, count in ((model.generator, 2), (model.discriminator, 3)):
         with torch.no_grad():
+            for _ in range(100):  # power iterations find the norms where the weights are now
+                model.discriminator(model.generator(torch.randn(4, 4), labels), labels)
             weights = matrices(network.eval())
         assert len(weights) == count
         norms = torch.stack([torch.linalg.svdvals(weight)[0] for weight in weights])
-        torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=0.03)
+        torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=0.01)
 
 
 def test_terms_are_hinges_and_orthogonality() -> None:
     model = BigGAN(**toy_networks(), orthogonal_weight=0.5)
     real, fake = Batch(torch.randn(6, 2)), model.generate(6)
     [(name, _)] = model.discriminator_terms(real, Batch(fake.samples.detach()), 0).items()
-    assert name == "adversarial"
+    assert name == "hinge"
     terms = model.generator_terms(real, fake, 0)
-    assert list(terms) == ["adversarial", "orthogonal"]
+    assert list(terms) == ["hinge", "orthogonal"]
     expected = 0.0
     for matrix in matrices(model.generator, original=True):
         rows = matrix.double().numpy()
         for i in range(len(rows)):
             for j in range(len(rows)):
                 expected += float(np.dot(rows[i], rows[j])) ** 2 if i != j else 0.0
-    assert float(terms["orthogonal"]) == pytest.approx(0.5 * expected, rel=1e-4)
+    assert terms["orthogonal"].item() == pytest.approx(0.5 * expected, rel=1e-4)
     model.discriminator.eval()
-    values = model.generator_loss(real, fake)["adversarial"]
+    values = model.generator_loss(real, fake)["hinge"]
     torch.testing.assert_close(values, -model.discriminator(fake.samples).mean())
 
 

@@ -36,7 +36,7 @@ def test_terms_of_a_linear_discriminator() -> None:
     terms = _model().discriminator_terms(Batch(REAL), Batch(FAKE), 0)
     expected = softplus(-(REAL @ SLOPE)).mean() + softplus(FAKE @ SLOPE).mean()
     torch.testing.assert_close(terms["adversarial"].detach(), expected, rtol=1e-5, atol=1e-5)
-    assert float(terms["dragan"]) == pytest.approx(10 * (5 - 1) ** 2, rel=1e-5)
+    assert terms["dragan"].item() == pytest.approx(10 * (5 - 1) ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
@@ -49,7 +49,7 @@ def test_slopes_are_taken_around_the_real_samples(scale: float) -> None:
     moved = (critic.shown[-1] - REAL) / (scale * REAL.std(correction=0))
     assert moved.min() >= -1e-5
     assert moved.max() <= 1 + 1e-5
-    assert float(moved.mean()) == pytest.approx(0.25, abs=0.03)
+    assert moved.mean().item() == pytest.approx(0.25, abs=0.03)
 
 
 def test_update_is_the_closed_form(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Watched(R3GAN):
 def gammas(model: Watched, name: str) -> list[float]:
     """Return what must have been gamma: the term is gamma / 2 times the squared slope."""
     return [
-        float(terms[name]) * 2 / float(slope.square().sum()) if name in terms else 0.0
+        terms[name].item() * 2 / slope.square().sum().item() if name in terms else 0.0
         for terms, slope in model.kept
     ]
 
@@ -67,20 +67,20 @@ def test_terms_of_a_linear_discriminator() -> None:
     model = Watched(gamma=0.6)
     terms = model.discriminator_terms(Batch(REAL), Batch(FAKE), 0)
     apart = (REAL - FAKE) @ SLOPE
-    expected = {"adversarial": softplus(-apart).mean(), "r1": 0.3 * 25, "r2": 0.3 * 25}
+    expected = {"adversarial": softplus(-apart).mean().item(), "r1": 0.3 * 25, "r2": 0.3 * 25}
     assert list(terms) == list(expected)
     for name, value in expected.items():
-        assert float(terms[name]) == pytest.approx(float(value), rel=1e-5)
+        assert terms[name].item() == pytest.approx(value, rel=1e-5)
     [(name, term)] = model.generator_terms(Batch(REAL), Batch(FAKE), 0).items()
     assert name == "adversarial"
-    assert float(term) == pytest.approx(float(softplus(apart).mean()), rel=1e-5)
+    assert term.item() == pytest.approx(softplus(apart).mean().item(), rel=1e-5)
 
 
 def test_each_sample_is_paired_with_its_own() -> None:
     """Rows in another order are other pairs, unlike under losses of each kind alone."""
     model = Watched(gamma=0.0)
     values = [
-        float(model.discriminator_loss(Batch(REAL), Batch(fake))["adversarial"])
+        model.discriminator_loss(Batch(REAL), Batch(fake))["adversarial"].item()
         for fake in (FAKE, FAKE.flip(0))
     ]
     assert values[0] != pytest.approx(values[1], rel=1e-2)
@@ -145,6 +145,17 @@ def test_gamma_is_of_the_batch_of_all_processes(ranks: Ranks, tmp_path: Path) ->
         assert weights == [pytest.approx(0.3 * 64 / 20)] * 2
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint")
+def test_chosen_gamma_is_that_of_the_first_part_of_the_run(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path)
+    trainer.fit(R3GAN(**image_networks()), images(n=10))
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    model = R3GAN(**image_networks())
+    toy_trainer(tmp_path, max_steps=3).fit(model, images(n=5), ckpt_path=tmp_path / "run.ckpt")
+    expected = pytest.approx(0.3 * 64 / 10)
+    assert [penalty.weight for penalty in model.penalties.all()] == [expected] * 2
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.25, LinearSchedule(1.0, 0.5, images=10)])
 def test_given_gamma_is_kept(gamma: float | Schedule, tmp_path: Path) -> None:
     model = R3GAN(**image_networks(), gamma=gamma)
@@ -153,7 +164,7 @@ def test_given_gamma_is_kept(gamma: float | Schedule, tmp_path: Path) -> None:
 
 
 def test_gamma_is_checked() -> None:
-    with pytest.raises(ValueError, match="Expected 'weight' to be non-negative and finite"):
+    with pytest.raises(ValueError, match="Expected 'gamma' to be non-negative and finite"):
         R3GAN(**toy_networks(), gamma=-0.1)
 
 
@@ -214,9 +225,8 @@ def test_all_schedules_follow_the_images_seen(n_critic: int, tmp_path: Path) -> 
     toy_trainer(tmp_path, max_steps=6, callbacks=callbacks).fit(model, points(n=20))
     seen = [20 * step for step in range(6)]
     numbers = [(RATE(at), BETA(at)) for at in seen]
-    assert watch.numbers["g"] == pytest.approx(numbers)
-    each_update = [pair for pair in numbers for _ in range(n_critic)]
-    assert watch.numbers["d"] == pytest.approx(each_update)
+    assert watch.numbers["g"] == numbers
+    assert watch.numbers["d"] == [pair for pair in numbers for _ in range(n_critic)]
     of_updates = [GAMMA(at) for at in seen for _ in range(n_critic)]
     for name in ("r1", "r2"):
         assert gammas(model, name) == pytest.approx(of_updates, rel=1e-4)

@@ -29,7 +29,7 @@ def test_terms_of_a_linear_critic() -> None:
     g_terms = model.generator_loss(Batch(REAL), Batch(FAKE))
     expected = -(FAKE @ SLOPE.T).mean()
     torch.testing.assert_close(g_terms["wasserstein"], expected, rtol=1e-5, atol=1e-5)
-    penalties = model.penalties(model.discriminator, REAL, FAKE, 0)
+    penalties = model.penalties.of_discriminator(model, Batch(REAL), Batch(FAKE), 0, 0)
     assert penalties["gradient_penalty"].item() == pytest.approx(10 * (5 - 1) ** 2)
 
 

@@ -41,7 +41,7 @@ def test_split_of_samples_alone() -> None:
 
 
 def test_too_small_batches_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least n_critic=8 samples, .* got 7\."):
+    with pytest.raises(ValueError, match=r"at least 8 samples, .* got 7\."):
         _batch().split(8)
 
 

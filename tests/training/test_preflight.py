@@ -8,7 +8,6 @@ from lightning import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
-from lightning_gan import ACGAN, GAN, MGAN, SNGAN, WGAN, WGANGP
 from lightning_gan.layers import equalize_learning_rate, spectral_normalize
 from lightning_gan.networks import (
     DCGANDiscriminator,
@@ -17,18 +16,20 @@ from lightning_gan.networks import (
     MLPDiscriminator,
     MLPGenerator,
 )
+from lightning_gan.training import R1
+from lightning_gan.training.penalty import LogitPenalty, Penalties
 from lightning_gan.training.preflight import (
     check_batch,
-    check_choice,
     check_conditional,
     check_mixture,
     check_networks,
     check_outputs,
+    check_packing,
     check_plain_weights,
     check_same_classes,
     check_synchronization,
     check_trainer,
-    refuse_unknown,
+    check_unrolling,
 )
 from tests.toys import toy_trainer
 
@@ -228,14 +229,6 @@ def test_refuses_a_discriminator_of_other_outputs(expected: int, found: int) -> 
         check_outputs(expected, found)
 
 
-def test_choices() -> None:
-    for choice in ("sun", "moon"):
-        check_choice("light", choice, iter(["sun", "moon"]))
-    message = r"Expected 'light' to be one of \['sun', 'moon'\], got 'mars'\."
-    with pytest.raises(ValueError, match=message):
-        check_choice("light", "mars", {"sun": 1, "moon": 2})
-
-
 def _of_classes(num_classes: int | None) -> nn.Module:
     network = nn.Linear(2, 2)
     network.num_classes = num_classes  # type: ignore[assignment]
@@ -305,43 +298,6 @@ def test_refuses_single_generators(attributes: dict[str, Any]) -> None:
         check_mixture("X", network)
 
 
-@pytest.mark.parametrize(
-    ("variant", "name", "meant"),
-    [
-        (GAN, "generator_objectiv", "generator_objective"),  # its own
-        (WGANGP, "gpweight", "gp_weight"),
-        (ACGAN, "real_targets", "real_target"),  # of the variant it extends
-        (MGAN, "diversty_weight", "diversity_weight"),
-        (SNGAN, "n_critics", "n_critic"),  # of the loop
-        (WGAN, "gradient_clip_val", "gradient_clip_val_g"),  # of what is around it
-        (WGAN, "optimiser_g", "optimizer_g"),
-        (WGAN, "latent_dims", "latent_dim"),
-    ],
-)
-def test_misspelt_arguments_are_corrected(variant: type, name: str, meant: str) -> None:
-    with pytest.raises(TypeError) as error:
-        refuse_unknown(variant, {name: 1})
-    assert str(error.value) == (
-        f"{variant.__name__} has no argument '{name}'. Did you mean '{meant}'?"
-    )
-
-
-def test_unknown_arguments_are_named() -> None:
-    refuse_unknown(GAN, {})
-    with pytest.raises(TypeError, match=r"^WGAN has no argument 'zzz'\.$"):
-        refuse_unknown(WGAN, {"zzz": 1})
-
-
-@pytest.mark.parametrize("name", ["real_target", "fake_target", "label_smoothing"])
-def test_smoothing_is_referred_to_the_variants_that_have_it(name: str) -> None:
-    with pytest.raises(TypeError) as error:
-        refuse_unknown(WGAN, {name: 0.9})
-    assert str(error.value) == (
-        f"WGAN has no argument '{name}'. Label smoothing moves the targets of a cross-entropy; GAN "
-        "and the variants on it have 'real_target' and 'fake_target'."
-    )
-
-
 def test_refuses_spawned_processes(tmp_path: Path) -> None:
     trainer = toy_trainer(tmp_path, strategy="ddp_spawn", devices=2)
     with pytest.raises(ValueError, match=r"\('ddp'\) or to fork them .* got a spawning one"):
@@ -361,3 +317,102 @@ def test_parametrised_weights_are_not_clipped(normalize: Any) -> None:
     check_plain_weights(MLPDiscriminator())
     with pytest.raises(ValueError, match=r"'layers\.1'.*'weight_clip_val_d' to None"):
         check_plain_weights(normalize(MLPDiscriminator()))
+
+
+# Packs
+
+
+def _of_shape(*shape: int) -> nn.Module:
+    network = nn.Linear(2, 2)
+    network.sample_shape = shape  # type: ignore[assignment]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("packing", "made", "taken"),
+    [
+        (1, (3, 8, 8), (3, 8, 8)),
+        (2, (3, 8, 8), (6, 8, 8)),
+        (3, (2,), (6,)),
+        (5, (1, 4, 4), (5, 4, 4)),
+    ],
+)
+def test_packs_that_fit(packing: int, made: tuple[int, ...], taken: tuple[int, ...]) -> None:
+    check_packing(packing, _of_shape(*made), _of_shape(*taken), num_outputs=1)
+    check_packing(packing, _of_classes(3), _of_shape(*taken), num_outputs=1)  # of an unknown shape
+    check_packing(packing, _of_shape(*made), nn.Linear(2, 2), num_outputs=1)
+
+
+def test_single_samples_may_have_classes() -> None:
+    check_packing(1, _of_classes(3), _of_classes(3), num_outputs=1)
+    check_packing(1, nn.Linear(2, 2), nn.Linear(2, 2), num_outputs=11)
+    check_packing(2, _of_classes(3), _of_classes(None), num_outputs=1)  # of the generator only
+
+
+@pytest.mark.parametrize("packing", [0, -3])
+def test_refuses_packs_of_nothing(packing: int) -> None:
+    with pytest.raises(ValueError) as error:
+        check_packing(packing, nn.Linear(2, 2), nn.Linear(2, 2), num_outputs=1)
+    assert str(error.value) == f"Expected 'packing' to be at least 1, got {packing}."
+
+
+@pytest.mark.parametrize(("num_classes", "num_outputs"), [(3, 1), (None, 4), (3, 4)])
+def test_refuses_packs_of_several_classes(num_classes: int | None, num_outputs: int) -> None:
+    message = r"under packing=2, got one with classes: those of a pack's samples differ\."
+    with pytest.raises(ValueError, match=message):
+        check_packing(2, nn.Linear(2, 2), _of_classes(num_classes), num_outputs)
+
+
+@pytest.mark.parametrize(
+    ("packing", "made", "taken"),
+    [(2, (3, 8, 8), (3, 8, 8)), (2, (3, 8, 8), (9, 8, 8)), (4, (2,), (2,))],
+)
+def test_refuses_a_discriminator_of_other_packs(
+    packing: int, made: tuple[int, ...], taken: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError) as error:
+        check_packing(packing, _of_shape(*made), _of_shape(*taken), num_outputs=1)
+    assert str(error.value) == (
+        f"Expected a 'discriminator' for {packing * made[0]} channels under packing={packing}, "
+        f"{packing} times the generator's {made[0]}, got one for {taken[0]}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "packing", "rows"), [(4, 2, 2), (5, 2, 2), (6, 3, 2), (1, 3, 1)]
+)
+def test_a_row_for_each_pack(samples: int, packing: int, rows: int) -> None:
+    x = torch.zeros(samples, 3, 8, 8)
+    check_networks(x, x, lambda _: torch.zeros(rows, 5), packing=packing)
+    message = rf"one row of logits per sample, \({rows}, \.\.\.\), got \({rows + 1},\)"
+    with pytest.raises(ValueError, match=message):
+        check_networks(x, x, lambda _: torch.zeros(rows + 1), packing=packing)
+
+
+class _NeedsBoth(LogitPenalty):
+    name = "both"
+    needs_both_networks = True
+
+    def penalty(self, discriminator: Any, real: Tensor, fake: Tensor) -> Tensor:
+        return real.sum()
+
+
+def test_unrolling_that_fits() -> None:
+    network = nn.Identity()
+    check_unrolling(0, 0.01, Penalties([_NeedsBoth(1.0)], network))
+    check_unrolling(3, None, Penalties([R1()], network))
+
+
+@pytest.mark.parametrize(
+    ("steps", "clip", "penalties", "message"),
+    [
+        (-1, None, [], r"'unrolled_steps' to be at least 0, got -1"),
+        (1, 0.01, [], r"'weight_clip_val_d' to be None .* got 0\.01"),
+        (2, None, [_NeedsBoth(1.0)], r"no penalty on both networks' .* got unrolled_steps=2"),
+    ],
+)
+def test_refuses_unrolling_of_other_steps(
+    steps: int, clip: float | None, penalties: list[Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_unrolling(steps, clip, Penalties(penalties, nn.Identity()))

@@ -101,7 +101,7 @@ def test_anchors_are_moving_averages() -> None:
     real, fake = 0.0, 0.0
     for update in range(3):
         batches = Batch(torch.randn(6, 2)), generated(torch.randn(6, 3))
-        means = [float((batch.samples @ SLOPE).mean()) for batch in batches]
+        means = [(batch.samples @ SLOPE).mean().item() for batch in batches]
         real = means[0] if update == 0 else 0.75 * real + 0.25 * means[0]
         fake = means[1] if update == 0 else 0.75 * fake + 0.25 * means[1]
         term = model.discriminator_terms(*batches, update)["lecam"]
@@ -288,6 +288,20 @@ def test_moved_latents_keep_their_classes() -> None:
     assert all(torch.equal(labels, torch.arange(6)) for labels in given)
 
 
+def test_latents_that_are_not_moved_cost_nothing(tmp_path: Path) -> None:
+    terms: list[float] = []
+
+    class Watched(LatentConsistency):
+        def discriminator_penalty(self, game: Any, real: Batch, fake: Batch) -> Tensor:
+            term = super().discriminator_penalty(game, real, fake)
+            terms.append(term.item())
+            return term
+
+    model = GAN(**toy_networks(), penalties=[Watched(std=0.0)], replay=ExperienceReplay(20))
+    toy_trainer(tmp_path, max_steps=3).fit(model, points())
+    assert terms == [0.0] * 3
+
+
 @pytest.mark.parametrize("kind", [LatentConsistency, LatentDiversity])
 def test_std_is_checked(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"Expected 'std' to be non-negative.* got -0\.1"):
@@ -354,7 +368,6 @@ class _Unlabelled(Critic):
         return super().features(x)
 
 
-@pytest.mark.xfail(strict=True, reason="game.features hands labels to unconditional networks")
 def test_features_of_an_unconditional_network_take_no_labels() -> None:
     model = game()
     model.discriminator = _Unlabelled()
@@ -523,19 +536,25 @@ def test_weights_that_no_loss_needs_do_no_harm() -> None:
     assert_near(term, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="ConsensusOptimization leaves logits in the game's memory")
 def test_consensus_leaves_no_logits_behind() -> None:
     model = GAN(**toy_networks(), penalties=[ConsensusOptimization()])
     model.generator_terms(Batch(REAL), model.generate(6), 0)
     assert model._judged == []
 
 
-@pytest.mark.xfail(strict=True, reason="ConsensusOptimization records the losses' own metrics")
 def test_consensus_records_nothing_of_its_own() -> None:
     model = WGAN(**toy_networks(), penalties=[ConsensusOptimization()])
     model.discriminator_terms(Batch(REAL), model.generate(6), 0)
     assert len(model._record._values["wasserstein"]) == 1
     assert len(model._record._values["real_logits"]) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, in dynamo
+def test_consensus_of_compiled_networks(tmp_path: Path) -> None:
+    model = GAN(**toy_networks(), penalties=[ConsensusOptimization()], compile_networks=True)
+    for network in (model.generator, model.discriminator):
+        network.compile = lambda *_, n=network: nn.Module.compile(n, backend="aot_eager")  # type: ignore[method-assign]
+    toy_trainer(tmp_path).fit(model, points())
 
 
 # All of them in training
