@@ -1,6 +1,8 @@
 """How much of a mixture of Gaussians a trained model covers.
 
-python -m benchmarks.modes --layout grid runs/*/version_0/checkpoints/last.ckpt
+How to run::
+
+    python -m benchmarks.modes --layout grid runs/*/version_0/checkpoints/last.ckpt
 """
 
 import argparse
