@@ -4,12 +4,13 @@
 
 All rows have the same networks, data, batch size, number of generator iterations and, but for those
 that are about optimisers, the same optimisers. A run that is in the results already is not made
-again; the table is printed from them.
+again; the table is printed from them. A divergence is undefined where no sample is good.
 """
 
 import argparse
 import json
 import logging
+import math
 import tempfile
 import time
 import warnings
@@ -195,8 +196,14 @@ def table(results: list[dict[str, Any]], layout: str) -> str:
 
 
 def _spread(values: list[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
-    return text if len(values) < 2 else f"{text} ± {stdev(values):.{digits}f}"
+    """Return mean and standard deviation of those that are defined, and of how many."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "-"
+    text = f"{mean(known):.{digits}f}"
+    if len(known) > 1:
+        text += f" ± {stdev(known):.{digits}f}"
+    return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)})"
 
 
 def main() -> None:
