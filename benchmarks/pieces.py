@@ -130,12 +130,14 @@ CALLBACKS: dict[str, Callable[[], Callback]] = {
     "GeneratorEMA": GeneratorEMA,
     "LookaheadMinimax": LookaheadMinimax,
 }
+# The last compares every two samples of a batch, and the toy's is of 512.
 IMAGES_ONLY = {
     "DiffAugment",
     "AugmentationPipeline, p 0.5",
     "ADA",
     "R1 + R2 through ADA",
     "SAGAN, attention on 16",
+    "minibatch discrimination",
 }
 
 
