@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_gan.functional.shapes import check_same_shape
+
 Discriminator = Callable[[Tensor], Tensor]
 
 
@@ -90,9 +92,7 @@ def gradient_penalty(
         Stability of Generative Adversarial Networks", ICLR 2019,
         https://arxiv.org/abs/1902.03984 (``target=0``).
     """
-    if real.shape != fake.shape:
-        shapes = f"{tuple(real.shape)} and {tuple(fake.shape)}"
-        raise ValueError(f"Expected 'real' and 'fake' to have the same shape, got {shapes}.")
+    check_same_shape(real=real, fake=fake)
     dtype = torch.promote_types(real.dtype, fake.dtype)
     epsilon = _uniform_per_sample(real, dtype, generator)
     between = torch.lerp(fake.to(dtype), real.to(dtype), epsilon)

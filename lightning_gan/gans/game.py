@@ -162,13 +162,22 @@ class AdversarialGame(TrainingRun):
         finally:
             self._rehearsing = before
 
-    def regenerate(self, latents: Tensor, labels: Tensor | None) -> Batch:
+    def regenerate(self, latents: Tensor | None, labels: Tensor | None, std: float = 0.0) -> Batch:
         """Return what the generator makes of latents and classes, with its graph.
 
         Args:
             latents: As a batch holds them, (N, ``latent_dim``), or packed.
             labels: Likewise.
+            std: Standard deviation of noise that is added to the latents.
+
+        Raises:
+            ValueError: If there are no latents.
         """
+        if latents is None:
+            raise ValueError("Expected generated samples with their latents, got None.")
+        if std > 0:
+            noise = torch.randn(latents.shape, device=latents.device, dtype=latents.dtype)
+            latents = latents + std * noise
         given = Batch(latents, labels).unpacked(self.packing)
         samples: Tensor = apply(self.generator, given.samples, given.labels)
         made = Batch(samples.to(self.dtype), given.labels, given.samples)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_gan.functional.warping import affine_warp, color_transform, cutout
-from lightning_gan.training.diffaugment import ImageAugmentation
+from lightning_gan.training.augmentation import ImageAugmentation
 from lightning_gan.training.distributed import average
 from lightning_gan.training.schedules import Schedule, check_range, value_at
 

@@ -40,6 +40,30 @@ class Augmentation(nn.Module, ABC):
         return {}
 
 
+class ImageAugmentation(Augmentation):
+    """An augmentation of images, computed in float32 at least, under autocast too."""
+
+    def forward(self, samples: Tensor, images: int) -> Tensor:
+        """Change images (N, C, H, W), each in a way of its own.
+
+        Raises:
+            ValueError: If the samples are not images.
+        """
+        if samples.dim() != 4:
+            shape = tuple(samples.shape)
+            raise ValueError(
+                f"Expected 'samples' of {type(self).__name__} to be images (N, C, H, W), got the "
+                f"shape {shape}."
+            )
+        exact = samples.to(torch.promote_types(samples.dtype, torch.float32))
+        changed: Tensor = self.augment(exact, images)
+        return changed.to(samples.dtype)
+
+    @abstractmethod
+    def augment(self, samples: Tensor, images: int) -> Tensor:
+        """Change images (N, C, H, W) in float32 or better."""
+
+
 class InstanceNoise(Augmentation):
     r"""Add Gaussian noise, so that real and generated samples overlap from the start.
 

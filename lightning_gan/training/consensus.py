@@ -36,8 +36,6 @@ class ConsensusOptimization(Penalty):
 
     def discriminator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
         """Compute the unweighted term, a scalar."""
-        if fake.latents is None:
-            raise ValueError("Expected generated samples with their latents, got None.")
         return self.generator_penalty(game, real, game.regenerate(fake.latents, fake.labels))
 
     def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:

@@ -1,6 +1,5 @@
 """Small random changes of every image that the discriminator sees, of a fixed strength."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -8,35 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_gan.functional.warping import cutout, translate
-from lightning_gan.training.augmentation import Augmentation
+from lightning_gan.training.augmentation import ImageAugmentation
 
 Policy = Literal["color", "translation", "cutout"]
 
 _POLICIES = get_args(Policy)
-
-
-class ImageAugmentation(Augmentation):
-    """An augmentation of images, computed in float32 at least, under autocast too."""
-
-    def forward(self, samples: Tensor, images: int) -> Tensor:
-        """Change images (N, C, H, W), each in a way of its own.
-
-        Raises:
-            ValueError: If the samples are not images.
-        """
-        if samples.dim() != 4:
-            shape = tuple(samples.shape)
-            raise ValueError(
-                f"Expected 'samples' of {type(self).__name__} to be images (N, C, H, W), got the "
-                f"shape {shape}."
-            )
-        exact = samples.to(torch.promote_types(samples.dtype, torch.float32))
-        changed: Tensor = self.augment(exact, images)
-        return changed.to(samples.dtype)
-
-    @abstractmethod
-    def augment(self, samples: Tensor, images: int) -> Tensor:
-        """Change images (N, C, H, W) in float32 or better."""
 
 
 class DiffAugment(ImageAugmentation):

@@ -32,8 +32,8 @@ class Game(Protocol):
     def features(self, batch: Batch) -> Tensor:
         """Return the discriminator's features (N, F) in front of its head."""
 
-    def regenerate(self, latents: Tensor, labels: Tensor | None) -> Batch:
-        """Return what the generator makes of latents and classes, with its graph."""
+    def regenerate(self, latents: Tensor | None, labels: Tensor | None, std: float = 0.0) -> Batch:
+        """Return what the generator makes of latents, with noise, and classes, with its graph."""
 
     def rehearsal(self) -> AbstractContextManager[None]:
         """Return a context for losses that are not what is minimised."""

@@ -167,8 +167,8 @@ class LatentConsistency(Penalty):
     def discriminator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
         """Compute the unweighted term, a scalar."""
         with torch.no_grad():
-            moved = _moved(game, fake, self.std)
-            if game.replay is not None and fake.latents is not None:
+            moved = game.regenerate(fake.latents, fake.labels, self.std)
+            if game.replay is not None:
                 fake = game.regenerate(fake.latents, fake.labels)  # some are an older generator's
         return consistency_penalty(game.logits(fake), game.logits(moved))
 
@@ -203,7 +203,8 @@ class LatentDiversity(Penalty):
 
     def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor:
         """Compute the unweighted term, a scalar."""
-        return latent_diversity(fake.samples, _moved(game, fake, self.std).samples)
+        moved = game.regenerate(fake.latents, fake.labels, self.std)
+        return latent_diversity(fake.samples, moved.samples)
 
 
 class FeatureMatching(Penalty):
@@ -280,15 +281,6 @@ class OrthogonalRegularization(Penalty):
     def generator_penalty(self, game: Game, real: Batch, fake: Batch) -> Tensor | None:
         """Compute the unweighted term, a scalar."""
         return _orthogonality(game.generator) if self.network == "generator" else None
-
-
-def _moved(game: Game, fake: Batch, std: float) -> Batch:
-    """Return what the generator makes of the latents of a batch with a little noise."""
-    if fake.latents is None:
-        raise ValueError("Expected generated samples with their latents, got None.")
-    z = fake.latents
-    noise = std * torch.randn(z.shape, device=z.device, dtype=z.dtype)
-    return game.regenerate(z + noise, fake.labels)
 
 
 def _orthogonality(network: nn.Module) -> Tensor:
