@@ -16,6 +16,7 @@ from lightning_gan.gans import (
     WGANGP,
     BigGAN,
     HingeGAN,
+    ProGAN,
     ProjectionGAN,
 )
 
@@ -37,5 +38,6 @@ __all__ = [
     "WGANGP",
     "BigGAN",
     "HingeGAN",
+    "ProGAN",
     "ProjectionGAN",
 ]

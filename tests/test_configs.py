@@ -24,6 +24,8 @@ SHAPES = {
     "stacked_mnist": (3, 32),
     "folder64": (3, 64),
     "folder128": (3, 128),
+    "folder256": (3, 256),
+    "folder1024": (3, 1024),
 }
 
 
@@ -40,11 +42,12 @@ def test_every_variant_has_a_configuration(variant: type[AdversarialModule], dat
 @pytest.mark.parametrize("path", CONFIGS, ids=_names)
 def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = path.parent.name
+    channels, side = SHAPES.get(dataset, (1, 32))
     if dataset in SHAPES:  # needs files; random bytes of the same shape stand in
-        channels, side = SHAPES[dataset]
+        count = 128 if side <= 128 else 4
         samples = TensorSamples(
-            torch.randint(256, (128, channels, side, side), dtype=torch.uint8),
-            torch.arange(128) % 10,
+            torch.randint(256, (count, channels, side, side), dtype=torch.uint8),
+            torch.arange(count) % 10,
         )
 
         def load(data: GANDataModule) -> None:
@@ -54,22 +57,34 @@ def test_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
             monkeypatch.setattr(source, "prepare_data", lambda _: None)
             monkeypatch.setattr(source, "load", load)
     text = path.read_text()
-    narrowing = {"ResNet": "base_channels=8", "BigGAN": "base_channels=8", "R3GAN": "width=8"}
+    narrowing = {
+        "ResNet": "base_channels=8",
+        "BigGAN": "base_channels=8",
+        "R3GAN": "width=8",
+        "ProGAN": "fmap_max=2",
+    }
     narrow = [
         f"--model.{network}.{how}"
         for network in ("generator", "discriminator")
         for family, how in narrowing.items()
         if f"networks.{family}{network.capitalize()}" in text
     ]
+    steps = 1
+    if "ProgressiveGrowing" in text:  # one step below the last resolution, two at it
+        schedule = {"start_resolution": side // 2, "batch_size": 1}
+        schedule |= {"stable_images": 1, "fade_images": 1}
+        narrow += [f"--trainer.callbacks.{name}={value}" for name, value in schedule.items()]
+        steps = 3
     monkeypatch.chdir(tmp_path)
     main(
         [
             "fit",
             f"--config={path}",
-            "--trainer.fast_dev_run=true",
+            f"--trainer.fast_dev_run={steps}",
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",
-            f"--data.batch_size={2 if dataset == 'folder128' else 16}",
+            "--samples.num_samples=1",
+            f"--data.batch_size={2 if side > 64 else 16}",
             *narrow,
         ]
     )

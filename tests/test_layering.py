@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": {"functional", "layers"},
     "training": {"functional", "layers"},
     "gans": {"functional", "layers", "networks", "training"},
-    "callbacks": {"functional", "training", "gans"},
+    "callbacks": {"functional", "networks", "training", "gans"},
     "commands": {"functional", "training", "gans", "callbacks", "data"},
     "cli": {"", "networks", "training", "gans", "callbacks", "commands", "data"},
     "__init__": {"gans"},

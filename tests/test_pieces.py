@@ -39,6 +39,11 @@ def _r3gan(kind: str) -> dict[str, Any]:
     return _piece(f"networks.R3GAN{kind}", **sizes)
 
 
+def _progan(kind: str) -> dict[str, Any]:
+    sizes = {"image_size": 16, "image_channels": 1, "fmap_base": 64, "fmap_max": 8}
+    return _piece(f"networks.ProGAN{kind}", **sizes)
+
+
 def _schedule(start: float, end: float) -> dict[str, Any]:
     return _piece("training.CosineSchedule", start=start, end=end, images=60)
 
@@ -216,6 +221,14 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "lookahead": ("DRAGAN", {}),
+    "progressive growing": (
+        "LSGAN",
+        {
+            "generator": _progan("Generator"),
+            "discriminator": _progan("Discriminator"),
+            "replay": _piece("training.ExperienceReplay", capacity=20),
+        },
+    ),
     "a mixture without a classifier": (
         "HingeGAN",
         {
@@ -226,11 +239,20 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# For pieces that are callbacks, or need one.
+CALLBACKS = {
+    # Goes back after the third iteration, between the checkpoint and the resumed run's end.
+    "lookahead": _piece("callbacks.LookaheadMinimax", steps=3),
+    # Of 20 images an iteration: two at 8x8, the checkpoint, and two while 16x16 fades in.
+    "progressive growing": _piece(
+        "callbacks.ProgressiveGrowing", start_resolution=8, stable_images=30, fade_images=60
+    ),
+}
+
 
 def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
     variant, options = PIECES[piece]
-    # Goes back after the third iteration, between the checkpoint and the resumed run's end.
-    callbacks = [_piece("callbacks.LookaheadMinimax", steps=3)] if piece == "lookahead" else []
+    callbacks = [CALLBACKS[piece]] if piece in CALLBACKS else []
     networks = {"generator": GENERATOR, "discriminator": DISCRIMINATOR}
     side = 32 if "ResNet" in str(options) or "BigGAN" in str(options) else 16
     config = {

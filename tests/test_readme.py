@@ -17,11 +17,12 @@ from tests.toys import VARIANTS, ToyData, flat, points, toy_networks, toy_traine
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+YAML_BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
 def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    example = next(block for block in BLOCKS if "trainer.fit" in block)
+    example = next(block for block in BLOCKS if "trainer.fit(" in block)
     quick = "Trainer(accelerator='cpu', enable_progress_bar=False, max_steps=1, "
     names: dict[str, Any] = {}
     exec(example.replace("Trainer(max_steps=2000, ", quick), names)
@@ -65,7 +66,7 @@ def test_autoencoder_example(tmp_path: Path) -> None:
 
 
 def test_yaml_example(tmp_path: Path) -> None:
-    [example] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    example = next(block for block in YAML_BLOCKS if "spectral_normalize" in block)
     path = tmp_path / "config.yaml"
     path.write_text(example)
     short = ["--trainer.max_steps=1", "--trainer.accelerator=cpu", "--data.batch_size=4"]
@@ -75,6 +76,29 @@ def test_yaml_example(tmp_path: Path) -> None:
     assert type(model).__name__ == "HingeGAN"
     assert len(mixing_layers(model.discriminator)) == 1
     assert model.replay is not None
+
+
+def test_growing_yaml_example(tmp_path: Path) -> None:
+    example = next(block for block in YAML_BLOCKS if "ProgressiveGrowing" in block)
+    path = tmp_path / "config.yaml"
+    path.write_text(re.sub(r"(\d+)_000", r"\1", example).replace("fmap_base: 512", "fmap_base: 32"))
+    gray = [f"--model.{net}.image_channels=1" for net in ("generator", "discriminator")]
+    short = ["--trainer.max_steps=25", "--trainer.accelerator=cpu", *gray]
+    quiet = ["--trainer.enable_progress_bar=false", f"--trainer.logger.save_dir={tmp_path}"]
+    main(["fit", f"--config={path}", "--data=Digits", "--data.image_size=32", *short, *quiet])
+    model = AdversarialModule.load_from_checkpoint(tmp_path / "version_0/checkpoints/last.ckpt")
+    assert model.sample(1).shape == (1, 1, 32, 32)
+    assert (tmp_path / "version_0/samples/film.gif").is_file()
+
+
+def test_growing_network_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = next(block for block in BLOCKS if "class MyGenerator" in block)
+    quick = "Trainer(accelerator='cpu', enable_progress_bar=False, logger=False, max_steps=7, "
+    names: dict[str, Any] = {}
+    exec(example.replace("Trainer(max_steps=1000, ", quick).replace("10_000", "64"), names)
+    assert names["model"].images_seen == 7 * 64
+    assert names["model"].sample(2).shape == (2, 1, 32, 32)
 
 
 def test_every_variant_has_a_row() -> None:

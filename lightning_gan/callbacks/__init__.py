@@ -3,6 +3,7 @@
 from lightning_gan.callbacks.checkpoint import GANCheckpoint
 from lightning_gan.callbacks.ema import GeneratorEMA
 from lightning_gan.callbacks.lookahead import LookaheadMinimax
+from lightning_gan.callbacks.progressive_growing import ProgressiveGrowing
 from lightning_gan.callbacks.sample_grid import SampleGrid
 
-__all__ = ["GANCheckpoint", "GeneratorEMA", "LookaheadMinimax", "SampleGrid"]
+__all__ = ["GANCheckpoint", "GeneratorEMA", "LookaheadMinimax", "ProgressiveGrowing", "SampleGrid"]

@@ -1,6 +1,7 @@
 """Pictures of the same latents over a run."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from lightning_gan.callbacks.film import save_film
 from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
+from lightning_gan.functional.fading import enlarge, shrink
 from lightning_gan.gans.generative import GenerativeModule
+from lightning_gan.networks.growing import Growing
 from lightning_gan.training.batch import unpack
 
 SCATTER_POINTS = 2000  # enough to show every mode of a mixture, few enough to see single points
@@ -24,14 +28,24 @@ class SampleGrid(Callback):
     A conditional model's columns are its classes. The rows of a mixture are its generators, all on
     the same latents; of points, their colours are.
 
+    Images of a generator that grows (:class:`~lightning_gan.networks.growing.Growing`) are enlarged
+    without blur to the last of its resolutions. So are real ones, which are drawn anew whenever
+    those that arrive have another shape.
+
+    In the end the pictures of all steps so far, also of an earlier part of the run in the same
+    folder, become a film, ``film.gif``. As they have one size, other tools can join them, too::
+
+        ffmpeg -framerate 10 -pattern_type glob -i 'samples/step_*.png' -pix_fmt yuv420p film.mp4
+
     Args:
         every_n_steps: Generator iterations between two pictures.
         num_samples: Images in a grid.
         seed: Seed of the latents.
         dirpath: Folder of the pictures; None takes ``samples`` in the run's folder.
+        fps: Frames of the film in a second, at most 50; 0 makes no film.
 
     Raises:
-        ValueError: If ``every_n_steps`` or ``num_samples`` is below 1.
+        ValueError: If ``every_n_steps`` or ``num_samples`` is below 1, or ``fps`` below 0.
     """
 
     def __init__(
@@ -40,14 +54,18 @@ class SampleGrid(Callback):
         num_samples: int = 64,
         seed: int = 0,
         dirpath: str | Path | None = None,
+        fps: int = 10,
     ) -> None:
         for name, value in (("every_n_steps", every_n_steps), ("num_samples", num_samples)):
             if value < 1:
                 raise ValueError(f"Expected '{name}' to be at least 1, got {value}.")
+        if fps < 0:
+            raise ValueError(f"Expected 'fps' to be at least 0, got {fps}.")
         self.every_n_steps = every_n_steps
         self.num_samples = num_samples
         self.seed = seed
         self.dirpath = None if dirpath is None else Path(dirpath)
+        self.fps = fps
         self._real: Tensor | None = None
         self._drawn_step: int | None = None
 
@@ -64,14 +82,13 @@ class SampleGrid(Callback):
         """Keep some real samples to compare with, and draw the untrained generator's."""
         if not trainer.is_global_zero:
             return
-        if self._real is None or (self._real.dim() == 2 and len(self._real) < SCATTER_POINTS):
-            seen = [] if self._real is None else [self._real]
-            real = unpack(batch).samples.detach().cpu()
-            self._real = torch.cat([*seen, real])[:SCATTER_POINTS]
-        if self._drawn_step is None:
-            if self._real.dim() == 4:
-                self._write("real", image_grid(self._real[: self.num_samples]))
+        real, new = self._keep(unpack(batch).samples)
+        first = self._drawn_step is None
+        if first:
             self._draw(trainer, pl_module)
+        if (first or new) and real.dim() == 4:
+            images = _in_final_size(real[: self.num_samples], _model(pl_module).generator)
+            self._write("real", image_grid(images))
 
     def on_train_batch_end(
         self,
@@ -90,14 +107,26 @@ class SampleGrid(Callback):
         if trainer.is_global_zero and self._drawn_step != trainer.global_step:
             self._draw(trainer, pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the film, after the last checkpoint was saved."""
+        if trainer.is_global_zero and self.fps:
+            frames = _pictures_until(trainer.global_step, self._folder)
+            save_film(frames, self._folder / "film.gif", self.fps)
+
+    def _keep(self, real: Tensor) -> tuple[Tensor, bool]:
+        """Return the samples to compare with, and whether none of their shape were kept before."""
+        kept = self._real
+        new = kept is None or kept.shape[1:] != real.shape[1:]
+        limit = SCATTER_POINTS if real.dim() == 2 else self.num_samples
+        if kept is None or new or (real.dim() == 2 and len(kept) < limit):
+            seen = [] if kept is None or new else [kept]
+            kept = self._real = torch.cat([*seen, real[:limit].detach().cpu()])[:limit]
+        return kept, new
+
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, GenerativeModule):
-            raise TypeError(
-                "Expected SampleGrid to run with a model of lightning_gan, got "
-                f"{type(pl_module).__name__}."
-            )
+        model = _model(pl_module)
         step = self._drawn_step = trainer.global_step
-        picture = self._picture(pl_module, f"{step:,} generator iterations")
+        picture = self._picture(model, f"{step:,} generator iterations")
         if picture is None:
             return
         self._write(f"step_{step:08d}", picture)
@@ -118,13 +147,38 @@ class SampleGrid(Callback):
             makers = model.generator.choose(latents)  # type: ignore[operator]
         samples = model.render(latents, labels)
         if samples.dim() == 4:
-            return image_grid(samples, columns=columns)
+            return image_grid(_in_final_size(samples, model.generator), columns=columns)
         if samples.shape[1:] != (2,):
             return None
         return scatter_plot(samples, self._real, title, makers)
 
     def _write(self, name: str, picture: Tensor) -> None:
         save_picture(picture, self._folder / f"{name}.png")
+
+
+def _model(module: LightningModule) -> GenerativeModule:
+    if not isinstance(module, GenerativeModule):
+        raise TypeError(
+            "Expected SampleGrid to run with a model of lightning_gan, got "
+            f"{type(module).__name__}."
+        )
+    return module
+
+
+def _in_final_size(images: Tensor, generator: nn.Module) -> Tensor:
+    """Bring images to the size that a generator which grows will reach."""
+    sides = [part.resolutions[-1] for part in generator.modules() if isinstance(part, Growing)]
+    if not sides:
+        return images
+    resize = shrink if min(images.shape[-2:]) > max(sides) else enlarge
+    return resize(images, max(sides))
+
+
+def _pictures_until(step: int, folder: Path) -> list[Path]:
+    """List a run's pictures in order, without those of later steps that were undone."""
+    names = ((re.fullmatch(r"step_(\d+)\.png", path.name), path) for path in folder.glob("*"))
+    found = {int(name[1]): path for name, path in names if name}
+    return [found[number] for number in sorted(found) if number <= step]
 
 
 def _rows_of_generators(

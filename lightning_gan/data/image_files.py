@@ -62,6 +62,26 @@ class ImageFiles(ABC):
         Raises:
             ImageError: If it is unreadable, truncated or unreasonably large.
         """
+        return self.open_reduced(name)[0]
+
+    def open_reduced(
+        self, name: str, side: int | None = None
+    ) -> tuple[Image.Image, tuple[int, int], tuple[float, float]]:
+        """Decode no more of a file than an image of a lower resolution needs.
+
+        A JPEG file is decoded at a half, a quarter or an eighth of its size, others fully.
+
+        Args:
+            name: Name of the file.
+            side: Pixels that are needed each way; None decodes all.
+
+        Returns:
+            The image, the file's own (H, W), and that in pixels of the image, which need not be
+            whole numbers.
+
+        Raises:
+            ImageError: If it is unreadable, truncated or unreasonably large.
+        """
         where = f"{self.root}: {name}"
         try:
             size = self.size(name)
@@ -75,12 +95,18 @@ class ImageFiles(ABC):
                     f"Expected images of at most {MAX_PIXELS:,} pixels, got "
                     f"{image.width} x {image.height} in {where}."
                 )
+            native = (image.height, image.width)
+            reduced = None if side is None else image.draft(None, (side, side))
             image.load()
         except ImageError:
             raise
         except Exception as error:  # decoders raise whatever they stumble over
             raise ImageError(f"Expected a readable image, got {error!r} for {where}.") from error
-        return image
+        if reduced is None:
+            native = (image.height, image.width)
+            return image, native, native
+        _, (_, _, width, height) = reduced
+        return image, native, (height, width)
 
 
 class FolderFiles(ImageFiles):
@@ -163,7 +189,12 @@ def channels_of(mode: str) -> int:
     return 4 if mode.endswith(("A", "a")) else 3
 
 
-def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+def to_tensor(
+    image: Image.Image,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    extent: tuple[float, float] | None = None,
+) -> Tensor:
     """Turn a decoded image into (``channels``, H, W) uint8, of ``size`` (H, W) if given."""
     if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip at 255
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
@@ -172,17 +203,29 @@ def to_tensor(image: Image.Image, channels: int, size: tuple[int, int] | None = 
     if image.mode != MODES[channels]:
         image = image.convert(MODES[channels])
     if size is not None:
-        image = cover(image, size)
+        image = cover(image, size, extent)
     pixels = np.array(image).reshape(image.height, image.width, channels)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize so that the image just covers (H, W), and cut its centre out of it."""
+def cover(
+    image: Image.Image, size: tuple[int, int], extent: tuple[float, float] | None = None
+) -> Image.Image:
+    """Resize so that the image just covers (H, W), and cut its centre out of it.
+
+    Args:
+        image: Decoded image.
+        size: (H, W).
+        extent: (H, W) that a file decoded at a lower resolution has in pixels of the image. Given,
+            areas are averaged, where bilinear weights would reach beyond them.
+    """
     height, width = size
-    scale = max(height / image.height, width / image.width)
-    left = max(0.0, (image.width - width / scale) / 2)
-    top = max(0.0, (image.height - height / scale) / 2)
+    rows, columns = (image.height, image.width) if extent is None else extent
+    scale = max(height / rows, width / columns)
+    left = max(0.0, (columns - width / scale) / 2)
+    top = max(0.0, (rows - height / scale) / 2)
     # In one step: all of a very long image, enlarged, would not fit into memory.
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box)
+    box = (left, top, columns - left, rows - top)
+    average = extent is not None and scale <= 1
+    method = Image.Resampling.BOX if average else Image.Resampling.BILINEAR
+    return image.resize((width, height), method, box)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import copy
 from itertools import chain, compress
 from pathlib import Path
 
@@ -51,6 +52,13 @@ class ImageReader:
         self.channels = channels or channels_of(first[1])
         self.native_name, self.native_size = first[0], first[2]
         self.shape = (self.channels, *(image_size or self.native_size))
+        self.side: int | None = None
+
+    def resized(self, side: int) -> "ImageReader":
+        """Return a reader of the same square images at a lower resolution, areas averaged."""
+        reader = copy(self)
+        reader.shape, reader.side = (self.channels, side, side), side
+        return reader
 
     def _first(self, names: Iterable[str]) -> tuple[str, str, tuple[int, int]]:
         """Return name, mode and (H, W) of the first image that can be read."""
@@ -66,15 +74,17 @@ class ImageReader:
         Raises:
             ImageError: If the file cannot be read or has another size than the first.
         """
-        image = self.files.open(name)
+        image, size, extent = self.files.open_reduced(name, self.side)
         try:
-            pixels = to_tensor(image, self.channels, self.image_size)
+            if self.side is None:
+                pixels = to_tensor(image, self.channels, self.image_size)
+            else:
+                pixels = to_tensor(image, self.channels, self.shape[1:], extent)
         except ValueError as error:
             raise ImageError(
                 f"Expected an image that converts to {MODES[self.channels]}, got the mode "
                 f"{image.mode} in {self.files.root}: {name}."
             ) from error
-        size = (image.height, image.width)
         if self.image_size is None and size != self.native_size:
             raise ValueError(
                 "Expected images of one size without 'image_size', got "
@@ -105,6 +115,16 @@ class LazySamples(TensorSamples):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return self.reader.shape
+
+    def resized(self, side: int) -> "LazySamples":
+        """Return the same images at a lower resolution, of which no more is decoded than needed.
+
+        Args:
+            side: New height and width, at most that of the images, which are square.
+        """
+        if self.sample_shape[1:] == (side, side):
+            return self
+        return LazySamples(self.reader.resized(side), self.names, self.labels, self.horizontal_flip)
 
     def __getitem__(self, index: Tensor) -> Samples:
         """Return the samples and labels at the indices (B,)."""

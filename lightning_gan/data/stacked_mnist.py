@@ -28,6 +28,11 @@ class StackedSamples(TensorSamples):
         """Shape of one image."""
         return (3, *self.digits.sample_shape[1:])
 
+    def resized(self, side: int) -> "StackedSamples":
+        """Return the same triples of smaller digits."""
+        digits = self.digits.resized(side)
+        return self if digits is self.digits else StackedSamples(digits, self.samples)
+
     def __getitem__(self, index: Tensor) -> Samples:
         """Return the images and labels at the indices (B,)."""
         triples, labels = super().__getitem__(index)

@@ -12,6 +12,7 @@ from lightning_gan.functional.divergences import (
     f_divergence_generator_loss,
     f_divergence_non_saturating_generator_loss,
 )
+from lightning_gan.functional.fading import at_resolution, enlarge, shrink
 from lightning_gan.functional.images import to_uint8
 from lightning_gan.functional.lecam import lecam_penalty
 from lightning_gan.functional.losses import (
@@ -40,12 +41,14 @@ from lightning_gan.functional.warping import affine_warp, color_transform, cutou
 __all__ = [
     "Divergence",
     "affine_warp",
+    "at_resolution",
     "clip_weights_",
     "color_transform",
     "consistency_penalty",
     "cutout",
     "dragan_penalty",
     "drift_penalty",
+    "enlarge",
     "f_divergence_discriminator_loss",
     "f_divergence_generator_loss",
     "f_divergence_non_saturating_generator_loss",
@@ -63,6 +66,7 @@ __all__ = [
     "orthogonal_penalty",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
+    "shrink",
     "to_uint8",
     "top_k_rows",
     "translate",

@@ -11,6 +11,7 @@ from lightning_gan.gans.hinge_gan import HingeGAN
 from lightning_gan.gans.lsgan import LSGAN
 from lightning_gan.gans.madgan import MADGAN
 from lightning_gan.gans.mgan import MGAN
+from lightning_gan.gans.progan import ProGAN
 from lightning_gan.gans.projection_gan import ProjectionGAN
 from lightning_gan.gans.r3gan import R3GAN
 from lightning_gan.gans.sagan import SAGAN
@@ -35,5 +36,6 @@ __all__ = [
     "AdversarialModule",
     "BigGAN",
     "HingeGAN",
+    "ProGAN",
     "ProjectionGAN",
 ]

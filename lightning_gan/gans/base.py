@@ -28,7 +28,7 @@ from lightning_gan.gans.training_run import parameters_of
 from lightning_gan.training import preflight
 from lightning_gan.training.arguments import check_bound, check_choice
 from lightning_gan.training.augmentation import Augmentation
-from lightning_gan.training.batch import Batch, unpack
+from lightning_gan.training.batch import Batch
 from lightning_gan.training.distributed import (
     average_gradients,
     broadcast_buffers,
@@ -139,7 +139,7 @@ class AdversarialModule(AdversarialGame):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Run one generator iteration, on real samples of its own for each update."""
-        batch = unpack(batch)
+        batch = self.receive(batch)
         self.check_networks(batch)
         parts = batch.split(self.batches_per_step)
         self.images_this_step = len(batch.samples) * self.trainer.world_size

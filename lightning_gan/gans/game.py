@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.functional import top_k_rows
+from lightning_gan.functional import at_resolution, top_k_rows
 from lightning_gan.gans.training_run import TrainingRun
 from lightning_gan.layers import apply, evaluating, mixing_layers
-from lightning_gan.networks import Discriminator
+from lightning_gan.networks import Discriminator, Growing
 from lightning_gan.training import preflight
 from lightning_gan.training.augmentation import Augmentation
 from lightning_gan.training.batch import Batch, unpack
@@ -66,6 +66,18 @@ class AdversarialGame(TrainingRun):
         self._rehearsing = False  # whether losses are computed beside those that are minimised
         self._checked_networks = False
         self._judged: list[tuple[Tensor, Tensor]] = []  # samples of one update and their logits
+
+    def receive(self, batch: Any) -> Batch:
+        """Take what a loader yields, real images as large as the discriminator has grown so far.
+
+        While a resolution fades in, they are blended like what the generator makes.
+        """
+        real = unpack(batch)
+        for network in self.discriminator.modules():
+            if isinstance(network, Growing):
+                images = at_resolution(real.samples, network.resolution, network.alpha)
+                return real._replace(samples=images)
+        return real
 
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:
@@ -242,7 +254,7 @@ class AdversarialGame(TrainingRun):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log both losses, without penalties, on held-out samples and on generated ones."""
-        real = unpack(batch)
+        real = self.receive(batch)
         self.check_networks(real)
         latents = self.sample_latents(len(real.samples))
         labels = None if self.num_classes is None else real.labels
@@ -270,6 +282,15 @@ class AdversarialGame(TrainingRun):
         if self._checked_networks:
             return
         preflight.warn_of_unit_range(batch.samples)
+        self.try_networks(batch)
+        self._checked_networks = True
+
+    def try_networks(self, batch: Batch) -> None:
+        """Refuse networks that do not fit samples like these.
+
+        Raises:
+            ValueError: See :func:`~lightning_gan.training.preflight.check_networks`.
+        """
         real = batch.rows(slice(2 * self.packing))
         with torch.no_grad(), evaluating(self.generator), evaluating(self.discriminator):
             fake = self.generate(len(real.samples), real.labels)
@@ -280,7 +301,6 @@ class AdversarialGame(TrainingRun):
             preflight.check_networks(
                 real.samples, fake.samples, outputs, self.num_outputs, self.packing
             )
-        self._checked_networks = True
 
     def uncompiled(self) -> AbstractContextManager[None]:
         """Return a context for what compiled code cannot do, such as a second derivative."""

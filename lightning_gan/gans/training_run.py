@@ -73,6 +73,7 @@ class TrainingRun(GenerativeModule):
         self._gradient_clip_vals = (gradient_clip_val_g, gradient_clip_val_d)
         self._seed = 0  # of the run, known from `setup` or from the checkpoint
         self._record = Record()
+        self._states: dict[str, float] = {}  # by name, as they are now
         self._reports = False  # whether this iteration ends with a hand-over to the loggers
         self._pace = Pace(0)
 
@@ -87,6 +88,13 @@ class TrainingRun(GenerativeModule):
         else:
             stage = "test" if self.trainer.testing else "val"
             self.log(f"{stage}/{name}", value, on_epoch=True, sync_dist=True)
+
+    def note(self, name: str, value: float) -> None:
+        """Log a number as ``train/<name>`` from now on, as it is at each hand-over, until changed.
+
+        For what callbacks set; a mean of it would be of no use.
+        """
+        self._states[name] = value
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure and clip the gradient: here it is reduced and unscaled."""
@@ -136,7 +144,7 @@ class TrainingRun(GenerativeModule):
 
     def _hand_over(self) -> None:
         """Log the means of what was recorded since the last time, if they are finite."""
-        values = self._finite_means() | self.scheduled()
+        values = self._finite_means() | self.scheduled() | self._states
         values["images_seen"] = self.images_seen
         values["images_per_second"] = self._pace.per_second(self.images_seen)
         hand_over(self.trainer, {f"train/{name}": value for name, value in values.items()})

@@ -9,7 +9,7 @@ from lightning_gan.layers.conditioning import (
     append_labels,
     apply,
 )
-from lightning_gan.layers.equalized import equalize_learning_rate
+from lightning_gan.layers.equalized import equalize_learning_rate, redraw_equalized
 from lightning_gan.layers.lipschitz import (
     empirical_slope,
     layer_norms,
@@ -53,6 +53,7 @@ __all__ = [
     "lipschitz_normalize",
     "mixing_layers",
     "normalization",
+    "redraw_equalized",
     "spectral_normalize",
     "standing_statistics",
 ]

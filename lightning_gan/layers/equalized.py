@@ -69,10 +69,25 @@ def equalize_learning_rate(network: nn.Module, gain: float = 2**0.5) -> nn.Modul
         nn.init.normal_(module.weight)
         scale = _Scale(gain / _fan_in(module) ** 0.5)
         parametrize.register_parametrization(module, "weight", scale)
-        nn.init.normal_(module.parametrizations.weight.original)  # type: ignore[union-attr, arg-type, unused-ignore]
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        _draw(module)
     return network
+
+
+def redraw_equalized(network: nn.Module) -> None:
+    """Draw the weights of all layers with an equalised learning rate anew, with biases of 0.
+
+    Args:
+        network: Any module; its other layers are left alone.
+    """
+    for module in network.modules():
+        if parametrized_by(module, _Scale):
+            _draw(module)
+
+
+def _draw(module: nn.Module) -> None:
+    nn.init.normal_(module.parametrizations.weight.original)  # type: ignore[union-attr, arg-type]
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def _fan_in(module: nn.Module) -> int:

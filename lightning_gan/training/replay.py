@@ -54,6 +54,8 @@ class ExperienceReplay:
             return fake
         fresh, rest = fake.rows(slice(n)), fake.rows(slice(n, None))
         mixed = fake
+        if self._memory is not None and self._memory.samples.shape[1:] != fake.samples.shape[1:]:
+            self._memory = None  # of networks that have grown since
         if self._memory is not None:
             # A loaded memory is where the checkpoint was read to, in the precision of that run.
             self._memory = self._memory.map(lambda old, new: old.to(new), fake)

@@ -5,21 +5,24 @@ import math
 import os
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor, nn
 
 from lightning_gan import GAN, MGAN
 from lightning_gan.callbacks import GeneratorEMA, SampleGrid
 from lightning_gan.callbacks.pictures import image_grid, save_picture, scatter_plot
+from lightning_gan.cli import main
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.networks import MixtureGenerator, MLPDiscriminator, MLPGenerator
+from lightning_gan.networks.growing import Growing
 from tests.ranks import Ranks
 from tests.toys import (
     NUM_CLASSES,
@@ -48,8 +51,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def _steps(*steps: int) -> list[str]:
+    return [f"step_{step:08d}.png" for step in steps]
+
+
 def _pictures(*steps: int) -> list[str]:
-    return ["real.png", *(f"step_{step:08d}.png" for step in steps)]
+    return ["film.gif", "real.png", *_steps(*steps)]
 
 
 def _read(path: Path | io.BytesIO) -> Tensor:
@@ -125,7 +132,7 @@ def test_average_is_drawn(tmp_path: Path) -> None:
 def test_points_are_drawn_over_the_real_ones(tmp_path: Path) -> None:
     model, data = GAN(**toy_networks()), points()
     toy_trainer(tmp_path, max_steps=3, callbacks=[SampleGrid(2, dirpath=tmp_path)]).fit(model, data)
-    assert _names(tmp_path) == _pictures(0, 2, 3)[1:]  # there is no picture of the data alone
+    assert _names(tmp_path) == ["film.gif", *_steps(0, 2, 3)]  # no picture of the data alone
     latents = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
     real = torch.cat(data.batches[:3])
     expected = scatter_plot(model.render(latents), real, "3 generator iterations")
@@ -220,7 +227,7 @@ def test_any_number_of_channels(channels: int, tmp_path: Path) -> None:
     grid = SampleGrid(num_samples=4, dirpath=tmp_path)
     toy_trainer(tmp_path, callbacks=[grid]).fit(GAN(**_networks(*shape)), _data(*shape))
     assert _names(tmp_path) == _pictures(0, 2)
-    for path in tmp_path.iterdir():
+    for path in tmp_path.glob("*.png"):
         assert _read(path).shape == (3, 2 * 50 + 2, 2 * 66 + 2)
 
 
@@ -316,7 +323,7 @@ def test_wandb_keeps_the_pictures_offline(tmp_path: Path, monkeypatch: Any) -> N
     assert tmp_path in folder.parents
     logged = sorted((folder / "media" / "images").rglob("*.png"))
     assert _names(tmp_path / "pictures") == _pictures(0, 2, 3)
-    own = [_read(tmp_path / "pictures" / name) for name in _pictures(0, 2, 3)[1:]]
+    own = [_read(tmp_path / "pictures" / name) for name in _steps(0, 2, 3)]
     assert len(logged) == 3
     for picture in own:
         assert any(torch.equal(_read(path), picture) for path in logged)
@@ -346,6 +353,216 @@ def test_callback_can_be_used_again(tmp_path: Path) -> None:
     for steps in (2, 3):
         toy_trainer(tmp_path, max_steps=steps, callbacks=[grid]).fit(model, images())
     assert _names(tmp_path) == _pictures(0, 2, 3)
+
+
+class _Painter(Growing):
+    """Images of noise, which show more of it the larger they are."""
+
+    latent_dim = 3
+
+    def __init__(self) -> None:
+        super().__init__((4, 8, 16))
+        self.pixels = nn.Linear(3, 3 * 16 * 16)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        images = (3 * self.pixels(latents)).tanh().unflatten(1, (3, 16, 16))
+        shown: Tensor = images[..., : self.resolution, : self.resolution]
+        return shown
+
+
+class _Judge(Growing):
+    def __init__(self) -> None:
+        super().__init__((4, 8, 16))
+        self.logit = nn.Linear(3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.shape[-1] == self.resolution
+        logits: Tensor = self.logit(images.mean(dim=(2, 3)))
+        return logits
+
+
+class _Grow(Callback):
+    """Have the networks follow the data."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int
+    ) -> None:
+        for network in pl_module.modules():
+            if isinstance(network, Growing):
+                network.grow(batch.shape[-1])
+
+
+def _growing_data(*sides: int) -> ToyData:
+    return ToyData(*(torch.rand(9 - i, 3, side, side) * 2 - 1 for i, side in enumerate(sides)))
+
+
+def _repeated(images: Tensor, side: int) -> Tensor:
+    """Draw four images in a grid, each pixel as often as it takes."""
+    pixels = np.clip(np.rint((images.numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
+    times = side // pixels.shape[-1]
+    grid = np.full((3, 2 * side + 6, 2 * side + 6), 255, np.uint8)
+    for i, tile in enumerate(pixels.repeat(times, axis=2).repeat(times, axis=3)):
+        top, left = (2 + (side + 2) * place for place in divmod(i, 2))
+        grid[:, top : top + side, left : left + side] = tile
+    return torch.from_numpy(grid)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_growing_images_fill_the_same_pictures(averaged: bool, tmp_path: Path) -> None:
+    model = GAN(_Painter(), _Judge(), optimizer_g=_still)
+    data = _growing_data(4, 4, 8, 16)
+    callbacks: list[Callback] = [_Grow(), SampleGrid(1, 4, dirpath=tmp_path)]
+    callbacks += [GeneratorEMA(0.5)] if averaged else []
+    toy_trainer(tmp_path, max_steps=4, callbacks=callbacks).fit(model, data)
+    assert _names(tmp_path) == _pictures(0, 1, 2, 3, 4)
+    latents = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    painter = model.generator
+    assert isinstance(painter, _Painter)
+    for step, side in enumerate((4, 4, 4, 8, 16)):
+        painter.grow(side)
+        with torch.no_grad():
+            expected = _repeated(painter(latents), side=48)
+        assert torch.equal(_read(tmp_path / _steps(step)[0]), expected), step
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.size == (102, 102)
+        assert getattr(film, "n_frames") == 3  # noqa: B009  # of five, two stay the same
+
+
+def test_real_picture_grows(tmp_path: Path) -> None:
+    data, grid = _growing_data(4, 4, 8, 8, 16), SampleGrid(num_samples=4, dirpath=tmp_path)
+    for steps, shown in ((2, 0), (4, 2), (5, 4)):
+        with patch("lightning_gan.callbacks.sample_grid.save_picture", wraps=save_picture) as save:
+            grid = SampleGrid(num_samples=4, dirpath=tmp_path)
+            trainer = toy_trainer(tmp_path, max_steps=steps, callbacks=[_Grow(), grid])
+            trainer.fit(GAN(_Painter(), _Judge()), data)
+        names = [call.args[1].name for call in save.call_args_list]
+        assert names.count("real.png") == 1 + shown // 2  # the first ones of each shape
+        drawn = _read(tmp_path / "real.png")
+        assert torch.equal(drawn, _repeated(data.batches[shown][:4], side=48))
+
+
+def test_real_images_above_the_last_resolution_are_shrunk(tmp_path: Path) -> None:
+    real, grid = torch.rand(4, 3, 32, 32) * 2 - 1, SampleGrid(num_samples=4, dirpath=tmp_path)
+    model = GAN(_Painter(), _Judge())
+    trainer = Mock(is_global_zero=True, global_step=0, loggers=[], log_dir=str(tmp_path))
+    grid.on_train_start(trainer, model)
+    grid.on_train_batch_start(trainer, model, real, 0)
+    means = real.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
+    _assert_same_picture(_read(tmp_path / "real.png"), _repeated(means, side=48))
+
+
+def test_no_more_real_samples_are_kept_than_drawn(tmp_path: Path) -> None:
+    grid, model = SampleGrid(num_samples=2, dirpath=tmp_path), GAN(**_networks(3, 4, 4))
+    trainer = Mock(is_global_zero=True, global_step=0, loggers=[], log_dir=str(tmp_path))
+    grid.on_train_start(trainer, model)
+    batches = [torch.rand(n, 3, 4, 4) for n in (9, 5)]
+    for batch in batches:
+        grid.on_train_batch_start(trainer, model, (batch, torch.zeros(len(batch))), 0)
+    kept = grid._real
+    assert kept is not None
+    assert torch.equal(kept, batches[0][:2])
+    assert kept.untyped_storage().nbytes() == 2 * 3 * 4 * 4 * 4  # not a view of the batch
+    with patch("torch.cat") as copying:
+        grid.on_train_batch_start(trainer, model, batches[1], 0)
+    assert not copying.called
+    assert grid._real is kept
+
+
+def _film(folder: Path) -> tuple[list[Tensor], list[int]]:
+    """Return the frames, (3, H, W) each, and the milliseconds that each is shown."""
+    with Image.open(folder / "film.gif") as film:
+        frames = [
+            (torch.from_numpy(np.array(frame.convert("RGB"))), frame.info["duration"])
+            for frame in ImageSequence.Iterator(film)
+        ]
+    return [pixels.permute(2, 0, 1) for pixels, _ in frames], [time for _, time in frames]
+
+
+def _assert_film_shows(folder: Path, steps: list[int], milliseconds: int = 100) -> None:
+    frames, times = _film(folder)
+    assert times == [*[milliseconds] * (len(steps) - 1), milliseconds + 1000]
+    for frame, name in zip(frames, _steps(*steps), strict=True):
+        picture = _read(folder / name)
+        assert frame.shape == picture.shape
+        assert (frame.int() - picture.int()).abs().float().mean() < 4
+
+
+def _strides(parameters: Any) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=300.0)
+
+
+@pytest.mark.parametrize("networks", [_networks, toy_networks])
+def test_film_shows_the_pictures(networks: Any, tmp_path: Path) -> None:
+    shown, data = ((1, 8, 8), images()) if networks is _networks else ((), points())
+    model = GAN(**networks(*shown), optimizer_g=_strides)
+    grid = SampleGrid(1, 9, dirpath=tmp_path, fps=20)
+    toy_trainer(tmp_path, max_steps=4, callbacks=[grid]).fit(model, data)
+    _assert_film_shows(tmp_path, [0, 1, 2, 3, 4], 50)
+
+
+def test_film_goes_on_with_a_resumed_run(tmp_path: Path) -> None:
+    folder, path = tmp_path / "samples", tmp_path / "two.ckpt"
+    model = GAN(**_networks(1, 8, 8), optimizer_g=_strides)
+    trainer = toy_trainer(tmp_path, max_steps=2, callbacks=[SampleGrid(1, 9, dirpath=folder)])
+    trainer.fit(model, images(batches=2))
+    trainer.save_checkpoint(path)
+    _assert_film_shows(folder, [0, 1, 2])
+    # What a kill leaves: half a picture of this part, and pictures of steps that will be undone.
+    content = (folder / "step_00000001.png").read_bytes()
+    (folder / "step_00000001.png").write_bytes(content[: len(content) // 2])
+    (folder / "step_00000009.png").write_bytes(content)
+    (folder / "step_best.png").write_bytes(content)
+    for steps in (3, 4):
+        model = GAN(**_networks(1, 8, 8), optimizer_g=_strides)
+        trainer = toy_trainer(
+            tmp_path, max_steps=steps, callbacks=[SampleGrid(100, 9, dirpath=folder)]
+        )
+        trainer.fit(model, images(batches=2), ckpt_path=path)
+        _assert_film_shows(folder, [0, 2, *range(3, steps + 1)])
+
+
+def test_frames_are_ordered_by_number(tmp_path: Path) -> None:
+    numbers = [5, 99_999_999, 100_000_000, 1_000_000_000]
+    for i, number in enumerate(numbers):
+        picture = torch.full((3, 102, 102), 80 * i, dtype=torch.uint8)
+        save_picture(picture, tmp_path / f"step_{number:08d}.png")
+    grid, model = SampleGrid(num_samples=4, dirpath=tmp_path), GAN(**_networks(1, 8, 8))
+    trainer = Mock(is_global_zero=True, global_step=numbers[-1], loggers=[], log_dir=str(tmp_path))
+    grid.on_train_start(trainer, model)
+    grid._drawn_step = numbers[-1]
+    grid.on_train_end(trainer, model)
+    grid.on_fit_end(trainer, model)
+    levels = [int(frame[0, 0, 0]) for frame in _film(tmp_path)[0]]
+    assert np.abs(np.subtract(levels, [0, 80, 160, 240])).max() <= 4
+
+
+def test_no_film_on_request(tmp_path: Path) -> None:
+    grid = SampleGrid(1, 9, dirpath=tmp_path, fps=0)
+    toy_trainer(tmp_path, callbacks=[grid]).fit(GAN(**image_networks()), images())
+    assert _names(tmp_path) == ["real.png", *_steps(0, 1, 2)]
+
+
+def test_film_of_a_run_from_the_command_line(tmp_path: Path) -> None:
+    main(
+        [
+            *("fit", "--model", "GAN", "--data", "GaussianMixture", "--data.num_samples", "400"),
+            *("--model.generator", "MLPGenerator", "--model.generator.hidden", "[8]"),
+            *("--model.discriminator", "MLPDiscriminator", "--model.discriminator.hidden", "[8]"),
+            *("--data.batch_size", "10", "--trainer.logger.save_dir", str(tmp_path)),
+            *("--trainer.accelerator", "cpu", "--trainer.max_steps", "2"),
+            *("--trainer.limit_val_batches", "0", "--trainer.enable_progress_bar", "false"),
+            *("--trainer.enable_model_summary", "false"),
+            *("--samples.every_n_steps", "1", "--samples.fps", "5"),
+        ]
+    )
+    folder = tmp_path / "version_0" / "samples"
+    assert _names(folder) == ["film.gif", *_steps(0, 1, 2)]
+    _assert_film_shows(folder, [0, 1, 2], 200)
+
+
+def test_negative_speed_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected 'fps' to be at least 0, got -1"):
+        SampleGrid(fps=-1)
 
 
 @pytest.mark.parametrize("name", ["every_n_steps", "num_samples"])

@@ -2,10 +2,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lightning_gan.data import BatchStream, GANDataModule, TensorSamples
 from tests.toys import toy_trainer
@@ -28,13 +30,15 @@ class TrainingOnly(Numbers):
         self.test_set = None
 
 
-def fake_trainer(n_critic: int = 1, read: int = 0, seed: int | None = None) -> Any:
+def fake_trainer(
+    n_critic: int = 1, read: int = 0, seed: int | None = None, images_seen: int = 0
+) -> Any:
     """Return what of a Trainer the data modules use; ``seed`` is that of rank 0."""
     progress = SimpleNamespace(total=SimpleNamespace(processed=read))
     return SimpleNamespace(
         world_size=2,
         global_rank=1,
-        lightning_module=SimpleNamespace(batches_per_step=n_critic),
+        lightning_module=SimpleNamespace(batches_per_step=n_critic, images_seen=images_seen),
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         strategy=SimpleNamespace(broadcast=lambda own: own if seed is None else seed),
     )
@@ -181,3 +185,50 @@ def test_arguments_out_of_range(name: str, value: int) -> None:
     options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"Expected '{name}' to be at least .*, got {value}"):
         Numbers(**options)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 6, 11])
+def test_areas_are_averaged_and_rounded_once(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_gan.data.base.PIXELS_AT_ONCE", 1000)
+    images = np.random.default_rng(0).integers(0, 256, (7, 3, 12, 12), dtype=np.uint8)
+    expected = np.empty((7, 3, side, side))
+    ends = [(k * 12 // side, -(-(k + 1) * 12 // side)) for k in range(side)]
+    for i, (top, bottom) in enumerate(ends):
+        for j, (left, right) in enumerate(ends):
+            expected[..., i, j] = images[..., top:bottom, left:right].mean((2, 3))
+    small = TensorSamples(torch.from_numpy(images), torch.arange(7)).resized(side)
+    assert small.samples.dtype == torch.uint8
+    assert small.sample_shape == (3, side, side)
+    np.testing.assert_allclose(small.samples.numpy(), expected, rtol=0, atol=0.5 + 1e-4)
+    floats = TensorSamples(torch.from_numpy(images).double(), torch.arange(7)).resized(side)
+    torch.testing.assert_close(floats.samples, torch.from_numpy(expected), rtol=1e-12, atol=0)
+
+
+def test_a_large_set_is_averaged_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def record(images: Tensor, *args: Any, **options: Any) -> Tensor:
+        sizes.append(images.shape[0])
+        return interpolate(images, *args, **options)
+
+    monkeypatch.setattr("lightning_gan.data.base.interpolate", record)
+    monkeypatch.setattr("lightning_gan.data.base.PIXELS_AT_ONCE", 3 * 64 + 1)
+    TensorSamples(torch.zeros(8, 1, 8, 8), torch.arange(8)).resized(4)
+    assert sizes == [3, 3, 2]
+    monkeypatch.setattr("lightning_gan.data.base.PIXELS_AT_ONCE", 1)
+    TensorSamples(torch.zeros(2, 1, 8, 8), torch.arange(2)).resized(4)
+    assert sizes[3:] == [1, 1]
+
+
+def test_labels_and_mirror_images_stay() -> None:
+    images = torch.randint(256, (3, 1, 4, 4), dtype=torch.uint8)
+    small = TensorSamples(images, torch.tensor([5, 6, 7]), True).resized(2)
+    drawn, labels = small[torch.arange(6)]
+    assert labels.tolist() == [5, 6, 7] * 2
+    torch.testing.assert_close(drawn[3:], drawn[:3].flip(-1), rtol=0, atol=0)
+    assert not torch.equal(drawn[3:], drawn[:3])
+
+
+def test_the_own_side_needs_no_memory() -> None:
+    samples = TensorSamples(torch.zeros(2, 1, 8, 8), torch.arange(2))
+    assert samples.resized(8) is samples

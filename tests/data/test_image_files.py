@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from lightning_gan.data import image_files as module
 from lightning_gan.data.image_files import (
@@ -206,3 +207,88 @@ def test_cover_does_not_distort() -> None:
 
 def test_cover_of_a_long_image_takes_little_memory() -> None:
     assert cover(Image.new("L", (1_000_000, 1)), (64, 64)).size == (64, 64)
+
+
+def jpeg(image: Image.Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **{"quality": 95} | options)
+    return buffer.getvalue()
+
+
+def waves(height: int, width: int) -> Image.Image:
+    """Return a smooth image, in which every place looks different."""
+    y, x = np.mgrid[:height, :width]
+    values = [np.sin(x / 17 + y / 23), np.cos(x / 29 - y / 19), x / width - y / height]
+    return Image.fromarray((127.5 + 120 * np.stack(values, -1)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "decoded"),
+    [
+        ((64, 64), 64, (64, 64)),
+        ((64, 64), 33, (64, 64)),
+        ((64, 64), 32, (32, 32)),
+        ((64, 96), 16, (16, 24)),
+        ((96, 64), 9, (24, 16)),
+        ((64, 64), 2, (8, 8)),
+        ((67, 99), 16, (17, 25)),
+        ((10, 10), 16, (10, 10)),
+    ],
+)
+def test_a_jpeg_file_is_decoded_no_larger_than_needed(
+    root: Path,
+    size: tuple[int, int],
+    side: int,
+    decoded: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = image_files(write(root, {"a.jpg": jpeg(waves(*size))}))
+    sizes, load = [], JpegImageFile.load
+
+    def record(self: JpegImageFile) -> Any:
+        sizes.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(JpegImageFile, "load", record)
+    image, native, extent = files.open_reduced("a.jpg", side)
+    assert sizes[0] == image.size == decoded[::-1]
+    assert native == size
+    scale = round(size[0] / decoded[0])
+    assert extent == (size[0] / scale, size[1] / scale)
+
+
+def test_other_files_are_decoded_fully(root: Path) -> None:
+    buffer = io.BytesIO()
+    waves(64, 96).save(buffer, "PNG")
+    files = image_files(write(root, {"a.png": buffer.getvalue()}))
+    image, native, extent = files.open_reduced("a.png", 4)
+    assert (image.height, image.width) == native == extent == (64, 96)
+
+
+def test_a_bomb_is_refused_before_it_is_reduced(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PIXELS", 99)
+    files = image_files(write(root, {"bomb.jpg": jpeg(waves(10, 10))}))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"at most 99 pixels, got 10 x 10 in .*bomb\.jpg"):
+        files.open_reduced("bomb.jpg", 1)
+
+
+def test_a_broken_jpeg_file_is_named(root: Path) -> None:
+    files = image_files(write(root, {"a.jpg": jpeg(waves(64, 64))[:600]}))
+    with pytest.raises(ImageError, match=r"readable image, got .* for .*: a\.jpg"):
+        files.open_reduced("a.jpg", 8)
+
+
+def test_cover_of_a_reduced_image_leaves_out_what_was_padded() -> None:
+    """9 columns at half their size are 4.5, of which 4 from 0.25 on are the centre."""
+    image = Image.fromarray(np.array([[0, 100, 100, 200, 200]] * 4, dtype=np.uint8))
+    pixels = np.asarray(cover(image, (2, 2), (4.0, 4.5)))
+    np.testing.assert_array_equal(pixels, [[50, 150]] * 2)  # columns whose middle is inside
+
+
+def test_cover_enlarges_smoothly_what_is_too_small() -> None:
+    image = Image.fromarray(np.array([[0, 200]] * 2, dtype=np.uint8))
+    pixels = np.asarray(cover(image, (4, 4), (2, 2)))
+    np.testing.assert_array_equal(pixels[0], [0, 50, 150, 200])

@@ -1,4 +1,5 @@
 import io
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image
 
 from lightning_gan.data import ImageFolder
 from lightning_gan.data.image_folder import LazySamples
-from tests.data.test_image_files import png, write
+from tests.data.test_image_files import jpeg, png, waves, write
 
 
 def noise(key: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> bytes:
@@ -246,3 +247,86 @@ def test_arguments_out_of_range(options: dict[str, Any], message: str) -> None:
 def test_a_missing_root_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="which does not exist"):
         loaded(tmp_path / "gone")
+
+
+def photos(wrapper: str = "", form: str = "JPEG") -> dict[str, bytes]:
+    """Return smooth images of 64x96 pixels, all of them different."""
+    files = {}
+    for i in range(8):
+        image = waves(64, 96 + i).crop((i, 0, 96 + i, 64))
+        buffer = io.BytesIO()
+        image.save(buffer, form, quality=95)
+        files[f"{wrapper}{i % 2}/{i}.{form.lower()}"] = buffer.getvalue()
+    return files
+
+
+@pytest.mark.parametrize(("form", "bound"), [("JPEG", 3.0), ("PNG", 1.5)])
+@pytest.mark.parametrize("side", [4, 8, 16, 32])
+def test_reduced_images_are_the_means_of_blocks(
+    root: Path, form: str, bound: float, side: int
+) -> None:
+    lazy = loaded(write(root, photos(form=form)), image_size=64, memory_limit_gb=0).train_set
+    index = torch.arange(8)
+    images, labels = lazy.resized(side)[index]
+    full = ((lazy[index][0] + 1) * 127.5).numpy()
+    blocks = full.reshape(8, 3, side, 64 // side, side, 64 // side).mean((3, 5))
+    assert images.shape[1:] == lazy.resized(side).sample_shape == (3, side, side)
+    assert np.abs((images + 1).mul(127.5).numpy() - blocks).mean() < bound
+    assert np.abs((images + 1).mul(127.5).numpy() - blocks).max() < 6 * bound
+    assert labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_the_full_side_is_the_same_data(root: Path) -> None:
+    lazy = loaded(write(root, photos()), image_size=64, memory_limit_gb=0).train_set
+    assert lazy.resized(64) is lazy
+
+
+def test_reduced_images_are_mirrored_in_the_second_half(root: Path) -> None:
+    data = loaded(write(root, photos()), image_size=64, memory_limit_gb=0, horizontal_flip=True)
+    small = data.train_set.resized(8)
+    images, _ = small[torch.arange(16)]
+    assert len(small) == 16
+    torch.testing.assert_close(images[8:], images[:8].flip(-1), rtol=0, atol=0)
+
+
+def test_reduced_images_still_need_one_size(root: Path) -> None:
+    """Both are 32 pixels wide when they are decoded."""
+    write(root, {"1.jpg": jpeg(waves(64, 64)), "2.jpg": jpeg(waves(32, 32))})
+    small = loaded(root, memory_limit_gb=0).train_set.resized(32)
+    assert small[torch.tensor([0])][0].shape == (1, 3, 32, 32)
+    with pytest.raises(ValueError, match=r"\(64, 64\) in 1\.jpg and \(32, 32\) in 2\.jpg"):
+        small[torch.tensor([1])]
+
+
+def test_other_modes_are_converted_before_they_are_averaged(root: Path) -> None:
+    image = Image.new("P", (4, 4))
+    image.putpalette([0, 0, 0, 10, 20, 30, 200, 100, 50])
+    image.putdata([0, 2] * 8)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write(root, {"1.png": buffer.getvalue()})
+    small = loaded(root, memory_limit_gb=0, channels=3).train_set.resized(2)
+    pixels = (small[torch.tensor([0])][0] + 1) * 127.5
+    expected = torch.tensor([100.0, 50.0, 25.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(pixels, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_are_delivered_at_the_resolution_asked_for(
+    root: Path, limit: float, workers: int
+) -> None:
+    write(root, photos("train/") | photos("test/"))
+    data = loaded(root, image_size=64, memory_limit_gb=limit, num_workers=workers)
+    data.follow(lambda images: (2, 8) if images < 4 else (1, 32), [8, 32, 64])
+    shapes = [tuple(images.shape) for images, _ in data.train_dataloader()]
+    assert shapes == [(2, 3, 8, 8)] * 2 + [(1, 3, 32, 32)] * 2
+    held_out = data.val_dataloader()
+    assert {tuple(images.shape) for images, _ in held_out} == {(2, 3, 8, 8)}
+
+
+def test_reduced_images_survive_the_way_to_another_process(root: Path) -> None:
+    small = loaded(write(root, photos()), image_size=64, memory_limit_gb=0).train_set.resized(8)
+    index = torch.arange(8)
+    copy = pickle.loads(pickle.dumps(small))
+    torch.testing.assert_close(copy[index][0], small[index][0], rtol=0, atol=0)

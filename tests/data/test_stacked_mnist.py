@@ -156,3 +156,17 @@ def test_missing_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(StackedMNIST, "source", datasets.MNIST)
     with pytest.raises(FileNotFoundError, match=r"MNIST, got none .* Set 'download'"):
         StackedMNIST(tmp_path, download=False).prepare_data()
+
+
+@pytest.mark.parametrize("side", [4, 7, 14])
+def test_digits_are_resized_and_triples_kept(side: int) -> None:
+    data = loaded()
+    small = data.train_set.resized(side)
+    images, labels = small[torch.arange(500)]
+    assert small.sample_shape == images.shape[1:] == (3, side, side)
+    assert torch.equal(labels, data.train_set.labels)
+    assert torch.equal(small.samples, data.train_set.samples)
+    blocks = digits(True).data.numpy().reshape(30, side, 28 // side, side, 28 // side)
+    expected = blocks.mean((2, 4)).round()[small.samples.numpy()] / 127.5 - 1
+    torch.testing.assert_close(images, torch.from_numpy(expected).float(), rtol=0, atol=1e-6)
+    assert data.train_set.resized(28) is data.train_set

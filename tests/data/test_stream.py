@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_gan.data import BatchStream, EvaluationBatches, StreamLoader
+from lightning_gan.data import BatchStream, EvaluationBatches, SampleStream, StreamLoader
 from tests.ranks import Ranks
 
 
 class Squares(Dataset[Tensor]):
     def __getitem__(self, index: Tensor) -> Tensor:
         return index**2
+
+
+class Requests(Dataset[Any]):
+    def __getitem__(self, request: Any) -> Any:
+        return request
 
 
 def batches(first: int = 0, size: int = 23, **options: Any) -> list[list[int]]:
@@ -136,6 +141,111 @@ def test_the_loader_has_an_empty_state() -> None:
     loader = StreamLoader(Squares(), sampler=BatchStream(40, 4))
     loader.load_state_dict(loader.state_dict())
     assert loader.state_dict() == {}
+
+
+def delivery(images: int) -> tuple[int | None, int]:
+    """Ask for 3 samples of side 4, after 12 images for the stream's own of side 8, then for 5."""
+    return (3, 4) if images < 12 else (None, 8) if images < 28 else (5, 16)
+
+
+def deliveries(seen: int = 0, **options: Any) -> list[tuple[list[int], int]]:
+    given: dict[str, Any] = {"size": 23, "batch_size": 2, "delivery": delivery} | options
+    stream = SampleStream(**given, images_seen=lambda: seen)
+    return [(batch.tolist(), side) for batch, side in stream]
+
+
+def samples(count: int, **options: Any) -> list[int]:
+    """Return the first samples of the stream, read by batches of one."""
+    options |= {"batch_size": 1, "delivery": lambda images: (None, 4)}
+    size = options.setdefault("size", 23)
+    parts = (deliveries(n, **options) for n in range(0, count, size))
+    return [batch[0] for part in parts for batch, _ in part][:count]
+
+
+def test_each_epoch_of_samples_is_a_permutation() -> None:
+    read = samples(69)
+    epochs = [read[n : n + 23] for n in (0, 23, 46)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(23))] * 3
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize("seed", [1, -1, 2**70])
+def test_the_seed_changes_the_samples(seed: int) -> None:
+    assert samples(23, seed=seed) != samples(23)
+    assert samples(23, seed=seed) == samples(23, seed=seed)
+
+
+@pytest.mark.parametrize(("parts", "ranks"), [(1, 1), (2, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("seen", [0, 7, 22, 23, 100])
+def test_batches_are_read_at_the_images_seen(parts: int, ranks: int, seen: int) -> None:
+    size, n = 90, seen
+    every = samples(900, size=size)
+    options: dict[str, Any] = {"size": size, "batches_per_step": parts, "num_replicas": ranks}
+    read = [deliveries(seen, rank=rank, **options) for rank in range(ranks)]
+    for batches_of_ranks in zip(*read, strict=True):
+        asked, side = delivery(n)
+        count = (asked or 2) * parts
+        for indices, size_of_images in batches_of_ranks:
+            assert indices == every[n : n + count]
+            assert size_of_images == side
+            n += count
+    assert n > seen
+
+
+def test_size_and_side_change_at_the_exact_number_of_images() -> None:
+    sizes = [(len(indices), side) for indices, side in deliveries(size=40)]
+    assert sizes == [(3, 4)] * 4 + [(2, 8)] * 8 + [(5, 16)] * 8
+
+
+def test_two_ranks_share_the_samples_of_one() -> None:
+    options: dict[str, Any] = {"size": 48, "seed": 5}
+    one = deliveries(delivery=lambda images: (2 * (delivery(images)[0] or 2), 4), **options)
+    ranks = [deliveries(num_replicas=2, rank=rank, **options) for rank in range(2)]
+    for (whole, _), (left, _), (right, _) in zip(one, *ranks, strict=False):
+        assert left + right == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("batches_read", [1, 4, 5, 11, 13])
+def test_samples_go_on_at_the_images_seen(workers: int, batches_read: int) -> None:
+    whole = deliveries() + deliveries(26)  # an epoch is 11 batches, after which 26 are seen
+    seen = [sum(len(batch) for batch, _ in whole[:batches_read])]
+    stream = SampleStream(23, 2, delivery, images_seen=lambda: seen[0])
+    loader = StreamLoader(Requests(), sampler=stream, num_workers=workers)
+    read: list[tuple[list[int], int]] = []
+    for _ in range(2):  # the second one with the workers of the first
+        now = [(batch.tolist(), side) for batch, side in loader]
+        seen[0] += sum(len(batch) for batch, _ in now)
+        read += now
+    shared = len(whole) - batches_read
+    assert read[:shared] == whole[batches_read:]
+    assert shared > 0
+
+
+def test_a_batch_may_end_in_the_next_epoch_or_later() -> None:
+    (batch, _), *_ = deliveries(20, delivery=lambda images: (60, 4))
+    assert batch == samples(80)[20:]
+
+
+def test_the_length_is_that_of_the_stream_s_own_batches() -> None:
+    for seen in (0, 12, 28):
+        assert len(deliveries(seen, batches_per_step=2, num_replicas=2)) == 2
+    assert len(SampleStream(23, 2, delivery, 2, num_replicas=2)) == 2
+
+
+def test_too_few_samples_for_an_epoch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 24 samples for one step .* 'batch_size'"):
+        SampleStream(23, 4, delivery, batches_per_step=3, num_replicas=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_asks_for_the_side_at_each_start(workers: int) -> None:
+    side = [4]
+    sampler = EvaluationBatches(5, 2, side=lambda: side[0])
+    loader = StreamLoader(Requests(), sampler=sampler, num_workers=workers)
+    for side[0] in (8, 16):
+        read = [(batch.tolist(), of) for batch, of in loader]
+        assert read == [([0, 1], side[0]), ([2, 3], side[0]), ([4], side[0])]
 
 
 def trained_indices(rank: int) -> tuple[str, list[list[int]]]:
