@@ -7,7 +7,7 @@ Quality is the Fréchet distance between features of generated and of held-out i
 are the last ones of a small classifier that is first trained on the data set itself, so that the
 distance is one within its domain and not comparable with any Inception distance. Images of a lower
 resolution are enlarged without blur. The time is that of the process on one core, without what the
-measuring takes; both runs are made in turn. A run that is in the results is not made again.
+measuring takes; both runs are made in turn.
 """
 
 import argparse
@@ -139,16 +139,25 @@ def run(
     ).fit(model, datamodule=data)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", choices=["MNIST", "ImageFolder"], default="MNIST")
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=160_000, help="real ones that are seen")
-    parser.add_argument("--fmap_max", type=int, default=32, help="channels up to 16x16; half at 32")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=3, help="of the classifier")
-    parser.add_argument("--results", type=Path, default=Path("runs/growing/results.jsonl"))
-    arguments = parser.parse_args()
+def table(rows: list[dict[str, Any]]) -> str:
+    """Say in Markdown what all runs so far came to."""
+    lines = [
+        "| data | maps | images | training | seed | CPU minutes | best, after images | last |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        last, best = row["points"][-1], min(row["points"], key=lambda point: point["distance"])
+        lines.append(
+            f"| {row['data']} | {row['fmap_max']} | {row['images']:,} "
+            f"| {'progressive' if row['grows'] else 'full size'} | {row['seed']} "
+            f"| {last['seconds'] / 60:.1f} | {best['distance']:.2f}, {best['images']:,} "
+            f"| {last['distance']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def make_runs(arguments: argparse.Namespace) -> None:
+    """Train both ways for each seed and append what came of it to the results."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -176,6 +185,21 @@ def main() -> None:
             row = vars(arguments) | {"seed": seed, "grows": grows, "points": judge.points}
             with arguments.results.open("a") as file:
                 file.write(json.dumps(row, default=str) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", choices=["MNIST", "ImageFolder"], default="MNIST")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=160_000, help="real ones that are seen")
+    parser.add_argument("--fmap_max", type=int, default=32, help="channels up to 16x16; half at 32")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="none: the table alone")
+    parser.add_argument("--epochs", type=int, default=3, help="of the classifier")
+    parser.add_argument("--results", type=Path, default=Path("runs/growing/results.jsonl"))
+    arguments = parser.parse_args()
+    if arguments.seeds:
+        make_runs(arguments)
+    print(table([json.loads(line) for line in arguments.results.read_text().splitlines()]))
 
 
 if __name__ == "__main__":

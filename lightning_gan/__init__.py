@@ -17,6 +17,7 @@ from lightning_gan.gans import (
     BigGAN,
     HingeGAN,
     ProGAN,
+    ProGANLS,
     ProjectionGAN,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "BigGAN",
     "HingeGAN",
     "ProGAN",
+    "ProGANLS",
     "ProjectionGAN",
 ]

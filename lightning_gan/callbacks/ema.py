@@ -34,7 +34,9 @@ class GeneratorEMA(Callback):
     Reference:
         Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019,
         https://arxiv.org/abs/1806.04498, eq. (2); Karras et al., "Progressive Growing of GANs",
-        ICLR 2018, https://arxiv.org/abs/1710.10196 (half-life in images, in the authors' code).
+        ICLR 2018, https://arxiv.org/abs/1710.10196, section 6; Karras et al., "Training Generative
+        Adversarial Networks with Limited Data", NeurIPS 2020, https://arxiv.org/abs/2006.06676
+        (half-life in images, in the authors' code).
     """
 
     def __init__(

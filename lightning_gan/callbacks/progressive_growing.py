@@ -106,6 +106,7 @@ class ProgressiveGrowing(Callback):
         self.stable_images = stable_images
         self.fade_images = fade_images
         self.start_resolution = start_resolution
+        self.end_resolution = end_resolution
         self.batch_size = batch_size
         self.learning_rates = {"lr_g": lr_g, "lr_d": lr_d}
         self.reset_optimizers = reset_optimizers
@@ -149,7 +150,7 @@ class ProgressiveGrowing(Callback):
                     f"lightning_gan.networks.Growing, got {type(network).__name__}."
                 )
         parts = _growing(pl_module)
-        if not self.phases:
+        if self.end_resolution is None:
             self._plan(parts[0].resolutions[-1])
         for part in parts:
             if not set(self.resolutions) <= set(part.resolutions):
@@ -160,7 +161,7 @@ class ProgressiveGrowing(Callback):
         follow = getattr(trainer.datamodule, "follow", None)  # type: ignore[attr-defined]
         if follow is not None:
             follow(self.delivery, self.resolutions)
-        elif self.batch_size is not None:
+        elif self.batch_size is not None and stage == "fit":
             raise ValueError(
                 "Expected no 'batch_size' for data of another module than lightning_gan's, which "
                 f"decides on it alone, got {self.batch_size}."
@@ -183,13 +184,15 @@ class ProgressiveGrowing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse two schedules of one learning rate, and say what is planned."""
-        for optimizer in trainer.optimizers:
-            planned = "lr" in getattr(optimizer, "schedules", {}) or trainer.lr_scheduler_configs
-            given = {name: lr for name, lr in self.learning_rates.items() if lr is not None}
-            if planned and given:
+        stepped = [config.scheduler.optimizer for config in trainer.lr_scheduler_configs]
+        for optimizer, (name, value) in zip(
+            trainer.optimizers, self.learning_rates.items(), strict=True
+        ):
+            planned = "lr" in getattr(optimizer, "schedules", {}) or optimizer in stepped
+            if planned and value is not None:
                 raise ValueError(
-                    f"Expected no {list(given)} of ProgressiveGrowing beside another schedule of "
-                    f"the learning rate, got {given}."
+                    f"Expected no '{name}' of ProgressiveGrowing beside another schedule of that "
+                    f"learning rate, got {value}."
                 )
         rank_zero_info("Progressive growing, in real images seen: " + "; ".join(self._lines()))
 
@@ -222,8 +225,10 @@ class ProgressiveGrowing(Callback):
     def _enter(self, trainer: Trainer, model: AdversarialModule) -> None:
         """Begin a phase that is not the run's first."""
         if self.reset_optimizers:
-            for optimizer in trainer.optimizers:
+            made, _ = model.configure_optimizers()
+            for optimizer, new in zip(trainer.optimizers, made, strict=True):
                 optimizer.state.clear()
+                optimizer.state.update(new.state)  # some have one before their first step
         if model.compile_networks:
             # What was compiled for other resolutions counts towards a limit, beyond which torch
             # compiles no more.
@@ -249,7 +254,7 @@ class ProgressiveGrowing(Callback):
         for name, value in self._schedules().items():
             _check_positive(name, value)
             _check_complete(name, value, sides[1:] if name == "fade_images" else sides)
-        start = 0
+        self.phases, start = [], 0
         for side in sides:
             kinds = [(True, self.fade_images)] if side != sides[0] else []
             for fades, images in [*kinds, (False, self.stable_images)]:

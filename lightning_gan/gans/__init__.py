@@ -12,6 +12,7 @@ from lightning_gan.gans.lsgan import LSGAN
 from lightning_gan.gans.madgan import MADGAN
 from lightning_gan.gans.mgan import MGAN
 from lightning_gan.gans.progan import ProGAN
+from lightning_gan.gans.progan_ls import ProGANLS
 from lightning_gan.gans.projection_gan import ProjectionGAN
 from lightning_gan.gans.r3gan import R3GAN
 from lightning_gan.gans.sagan import SAGAN
@@ -37,5 +38,6 @@ __all__ = [
     "BigGAN",
     "HingeGAN",
     "ProGAN",
+    "ProGANLS",
     "ProjectionGAN",
 ]

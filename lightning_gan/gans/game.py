@@ -58,6 +58,8 @@ class AdversarialGame(TrainingRun):
         # Only of our own networks it is known that samples do not meet elsewhere than in layers.
         ours = isinstance(discriminator, Discriminator)
         self._joint_pass = ours and not mixing_layers(discriminator)
+        # In a list, which registers no modules.
+        self._growing = [part for part in discriminator.modules() if isinstance(part, Growing)]
         self.penalties = Penalties(penalties or (), discriminator)
         self.augmentation = augmentation
         self.packing = packing
@@ -73,11 +75,11 @@ class AdversarialGame(TrainingRun):
         While a resolution fades in, they are blended like what the generator makes.
         """
         real = unpack(batch)
-        for network in self.discriminator.modules():
-            if isinstance(network, Growing):
-                images = at_resolution(real.samples, network.resolution, network.alpha)
-                return real._replace(samples=images)
-        return real
+        if not self._growing:
+            return real
+        network = self._growing[0]
+        images = at_resolution(real.samples, network.resolution, network.alpha)
+        return real._replace(samples=images)
 
     @abstractmethod
     def discriminator_loss(self, real: Batch, fake: Batch) -> Terms:

@@ -23,13 +23,14 @@ class ProGAN(WGAN):
     :class:`~lightning_gan.networks.ProGANDiscriminator`, or any of the user's own. What makes them
     grow is the callback :class:`~lightning_gan.callbacks.ProgressiveGrowing`; without it they are
     trained at their last resolution from the start. Sample from their average
-    (:class:`~lightning_gan.callbacks.GeneratorEMA`; the authors have ``half_life=10_000``).
+    (:class:`~lightning_gan.callbacks.GeneratorEMA`; the authors' decay of 0.999 is, for batches of
+    16, ``half_life=11_000``).
 
     Args:
         generator: See :class:`~lightning_gan.gans.base.AdversarialModule`.
         discriminator: The critic; without batch normalisation.
         gp_weight: :math:`\lambda`.
-        gp_target: :math:`\gamma`, the slope that costs nothing; the paper has 750 for CIFAR-10.
+        gp_target: :math:`\gamma`, the slope that costs nothing; the authors have 750 for CIFAR-10.
         drift_weight: :math:`\epsilon`.
         n_critic: Critic updates per generator update.
         weight_clip_val_d: Bound on the critic's weights; none, unlike in WGAN.
@@ -39,12 +40,12 @@ class ProGAN(WGAN):
         **kwargs: See :class:`~lightning_gan.gans.base.AdversarialModule`.
 
     Raises:
-        ValueError: If a weight is negative, or ``gp_target`` not positive.
+        ValueError: If a weight is negative, or ``gp_target`` not positive or not finite.
 
     Reference:
         Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and
-        Variation", ICLR 2018, https://arxiv.org/abs/1710.10196, appendices A.1 and D
-        (:math:`\gamma`).
+        Variation", ICLR 2018, https://arxiv.org/abs/1710.10196, appendix A.1;
+        :math:`\gamma` as in the authors' code.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from lightning_gan.layers.lipschitz import (
 from lightning_gan.layers.minibatch import MinibatchDiscrimination, MinibatchStdDev
 from lightning_gan.layers.mixing import mixing_layers
 from lightning_gan.layers.modes import evaluating
+from lightning_gan.layers.noise import MultiplicativeNoise, add_noise
 from lightning_gan.layers.normalization import Normalization, PixelNorm, normalization
 from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.resampling import SmoothDownsample, SmoothUpsample
@@ -34,6 +35,7 @@ __all__ = [
     "LipschitzDownBlock",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
+    "MultiplicativeNoise",
     "Normalization",
     "PixelNorm",
     "SelfAttention",
@@ -42,6 +44,7 @@ __all__ = [
     "SumPool",
     "UpBlock",
     "VectorBatchNorm2d",
+    "add_noise",
     "append_labels",
     "apply",
     "attention_maps",

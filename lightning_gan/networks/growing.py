@@ -91,7 +91,7 @@ class Growing(nn.Module):
 
     def fade(self, low: Tensor, high: Tensor) -> Tensor:
         """Return (1 - alpha) ``low`` + alpha ``high``, of the same shape."""
-        # Copied, as backward passes refuse what was changed since, in place and by DDP's broadcasts.
+        # Copied: a backward pass refuses what was changed in place since, as DDP does with buffers.
         return low.lerp(high, self._alpha.to(low.dtype, copy=True))
 
     def get_extra_state(self) -> Tensor:

@@ -46,6 +46,7 @@ class ProGANGenerator(Growing, Generator):
         ValueError: If the image size is no power of 2, or a number too small.
 
     Example:
+        >>> import torch
         >>> generator = ProGANGenerator(fmap_base=64, fmap_max=8)
         >>> generator.grow(8, alpha=0.5)
         >>> generator(torch.zeros(2, 512)).shape
@@ -54,7 +55,8 @@ class ProGANGenerator(Growing, Generator):
     Reference:
         Karras et al., "Progressive Growing of GANs", ICLR 2018,
         https://arxiv.org/abs/1710.10196, table 2. With ``image_size=1024`` it has 23.1 million
-        weights; the paper has ``fmap_base=4096`` and ``fmap_max=128`` for CIFAR-10.
+        weights. The authors have ``fmap_base=4096``, ``fmap_max=128`` and ``latent_dim=128`` for
+        CIFAR-10.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class ProGANDiscriminator(Growing, Discriminator):
         \mathrm{block}_r(\mathrm{read}_r(x))
 
     At 4x4 the deviation within groups of samples is appended. The learning rate of all weights is
-    equalised.
+    equalised, but for the vectors of classes that are projected on.
 
     Args:
         image_size: Side of the images that it grows to, a power of 2 and at least 4.
@@ -131,6 +133,7 @@ class ProGANDiscriminator(Growing, Discriminator):
             fit.
 
     Example:
+        >>> import torch
         >>> discriminator = ProGANDiscriminator(fmap_base=64, fmap_max=8)
         >>> discriminator.grow(8, alpha=0.5)
         >>> discriminator(torch.zeros(2, 3, 8, 8)).shape

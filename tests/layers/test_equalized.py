@@ -5,7 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_gan.layers import equalize_learning_rate, spectral_normalize
+from lightning_gan.layers import (
+    equalize_learning_rate,
+    redraw_equalized,
+    spectral_normalize,
+)
 
 LAYERS: list[tuple[Callable[[], nn.Module], int]] = [
     (lambda: nn.Linear(300, 200), 300),
@@ -102,3 +106,36 @@ def test_normalised_weights_are_refused_and_kept() -> None:
     for old, new in zip(before, network.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
     spectral_normalize(equalize_learning_rate(nn.Linear(3, 4)))
+
+
+@pytest.mark.parametrize(("build", "fan_in"), LAYERS)
+def test_redraws_unit_variance_and_keeps_the_scale(
+    build: Callable[[], nn.Module], fan_in: int
+) -> None:
+    layer = equalize_learning_rate(build(), gain=3.0)
+    before = stored(layer).clone()
+    assert isinstance(layer.bias, Tensor)
+    nn.init.constant_(layer.bias, 7)
+    redraw_equalized(layer)
+    assert isinstance(layer.weight, Tensor)
+    assert not torch.isclose(stored(layer), before, rtol=1e-4, atol=0).all()
+    assert abs(float(stored(layer).std()) - 1) < 0.05
+    assert abs(float((stored(layer) * before).mean())) < 0.05  # independent of the old ones
+    expected = stored(layer) * 3 / fan_in**0.5
+    torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-6, atol=0)
+    assert not layer.bias.any()
+
+
+def test_redraws_scaled_layers_alone() -> None:
+    scaled = equalize_learning_rate(nn.Linear(8, 8, bias=False))
+    network = nn.Sequential(
+        scaled, nn.Linear(8, 8), spectral_normalize(nn.Linear(8, 8)), nn.Embedding(3, 8)
+    )
+    before = copy.deepcopy(network.state_dict())
+    weights = list(network.parameters())
+    redraw_equalized(network)
+    after = network.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"0.parametrizations.weight.original"}
+    for old, new in zip(weights, network.parameters(), strict=True):
+        assert old is new  # an optimiser that holds them goes on
