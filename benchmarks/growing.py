@@ -36,6 +36,7 @@ SIDE, BATCH, LATENTS, NUM_SAMPLES = 32, 32, 128, 10_000
 # Shares of all images, chosen beforehand: most of them at the end, where the images are largest.
 STABLE = {4: 0.125, 8: 0.125, 16: 0.125, 32: 0.25}
 FADE = {8: 0.125, 16: 0.125, 32: 0.125}
+WAYS = ["progressive", "full"]
 
 
 class Classifier(nn.Module):
@@ -179,7 +180,7 @@ def make_runs(arguments: argparse.Namespace) -> None:
     print(f"classifier {accuracy:.4f}, training images {float(distance.compute()):.4f}", flush=True)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
-        for grows in (True, False):
+        for grows in (way == WAYS[0] for way in arguments.ways):
             judge = Judge(distance, arguments.images // 16)
             run(fresh(), grows, seed, arguments, judge)
             row = vars(arguments) | {"seed": seed, "grows": grows, "points": judge.points}
@@ -194,6 +195,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=160_000, help="real ones that are seen")
     parser.add_argument("--fmap_max", type=int, default=32, help="channels up to 16x16; half at 32")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="none: the table alone")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--epochs", type=int, default=3, help="of the classifier")
     parser.add_argument("--results", type=Path, default=Path("runs/growing/results.jsonl"))
     arguments = parser.parse_args()

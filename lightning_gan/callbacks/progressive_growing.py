@@ -194,7 +194,7 @@ class ProgressiveGrowing(Callback):
                     f"Expected no '{name}' of ProgressiveGrowing beside another schedule of that "
                     f"learning rate, got {value}."
                 )
-        rank_zero_info("Progressive growing, in real images seen: " + "; ".join(self._lines()))
+        self._announce(trainer, _checked(pl_module))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -261,12 +261,21 @@ class ProgressiveGrowing(Callback):
                 self.phases.append(Phase(side, fades, start, int(_at(images, side) or 0)))
                 start += self.phases[-1].images
 
-    def _lines(self) -> list[str]:
-        return [
-            f"{p.resolution}x{p.resolution} {'fades in' if p.fades else 'is stable'} from "
-            f"{p.start:,} on"
-            for p in self.phases
+    def _announce(self, trainer: Trainer, model: AdversarialModule) -> None:
+        """Say what is planned and, where batches are known, how many iterations it takes."""
+        lines = [
+            f"{phase.resolution}x{phase.resolution} {'fades in' if phase.fades else 'is stable'} "
+            f"from {phase.start:,} on"
+            for phase in self.phases
         ]
+        takes = ""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "follow"):
+            updates = model.batches_per_step * trainer.world_size
+            sizes = [updates * (self.delivery(p.start)[0] or data.batch_size) for p in self.phases]
+            pairs = zip(self.phases, sizes, strict=True)
+            takes = f" In all {sum(-(-p.images // size) for p, size in pairs):,} iterations or so."
+        rank_zero_info(f"Progressive growing, in real images seen: {'; '.join(lines)}.{takes}")
 
     def _check_data(self, batch: Batch) -> None:
         """Refuse images of another loader that are too small for the last resolution."""

@@ -8,6 +8,8 @@ from torch import nn
 
 from lightning_gan.gans.wgan import WGAN
 from lightning_gan.training import Drift, GANAdam, GradientPenalty, Penalty
+from lightning_gan.training.batch import Batch
+from lightning_gan.training.penalty import Terms
 
 
 class ProGAN(WGAN):
@@ -18,6 +20,9 @@ class ProGAN(WGAN):
         + \frac{\lambda}{\gamma^2}\,\mathbb{E}\big[(\lVert\nabla D(\hat x)\rVert_2 - \gamma)^2\big]
         + \epsilon\,\mathbb{E}[D(x)^2], \qquad
         \min_G\; -\mathbb{E}[D(G(z))]
+
+    The slope is that between images enlarged to their final size, as in the authors' code, so that
+    the critic of small images, which lie close to each other, may be as sure as that of large ones.
 
     The networks are :class:`~lightning_gan.networks.ProGANGenerator` and
     :class:`~lightning_gan.networks.ProGANDiscriminator`, or any of the user's own. What makes them
@@ -76,3 +81,17 @@ class ProGAN(WGAN):
             optimizer_d=optimizer_d,
             **kwargs,
         )
+        self.gp_weight = gp_weight
+        self.gp_target = gp_target
+
+    def discriminator_terms(self, real: Batch, fake: Batch, update: int) -> Terms:
+        """Compute what the critic minimises, its slope measured between images of the final size.
+
+        Enlarged k times, images are k times as far from each other, and slopes 1 / k as steep.
+        """
+        for critic in self._growing:
+            slope = self.penalties.all()[0]
+            assert isinstance(slope, GradientPenalty)
+            slope.target = self.gp_target * critic.resolutions[-1] / critic.resolution
+            slope.weight = self.gp_weight / slope.target**2
+        return super().discriminator_terms(real, fake, update)

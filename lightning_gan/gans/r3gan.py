@@ -39,8 +39,8 @@ class R3GAN(AdversarialModule):
         generator: See :class:`~lightning_gan.gans.base.AdversarialModule`.
         discriminator: Likewise.
         gamma: Weight of both penalties, or its schedule over images seen. None takes
-            :func:`default_gamma` of the data's shape and the batch of all processes. It does not
-            transfer between data sets: see "Choosing gamma" in the README.
+            :func:`default_gamma` of the images' final shape and the batch of all processes. It does
+            not transfer between data sets: see "Choosing gamma" in the README.
         penalties: Further terms.
         optimizer_g: Adam with a rate of 2e-4, where the authors' schedule of it begins, and betas
             (0, 0.99), where theirs ends.
@@ -85,7 +85,10 @@ class R3GAN(AdversarialModule):
         """Choose gamma if neither the user nor the run's first part did."""
         if self.gamma is None and self._chosen_gamma is None:
             size = len(parts[0].samples) * self.trainer.world_size
-            self._choose(default_gamma(parts[0].samples.shape[1:], size))
+            channels, *sides = parts[0].samples.shape[1:]
+            if self._growing:
+                sides = [self._growing[0].resolutions[-1]] * 2
+            self._choose(default_gamma((channels, *sides), size))
         super().begin(parts)
 
     def _choose(self, gamma: float) -> None:

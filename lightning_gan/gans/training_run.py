@@ -90,9 +90,9 @@ class TrainingRun(GenerativeModule):
             self.log(f"{stage}/{name}", value, on_epoch=True, sync_dist=True)
 
     def note(self, name: str, value: float) -> None:
-        """Log a number as ``train/<name>`` from now on, as it is at each hand-over, until changed.
+        """Log a number as ``train/<name>`` at each hand-over of this fit, until it is noted anew.
 
-        For what callbacks set; a mean of it would be of no use.
+        For what callbacks set in the course of the training; a mean of it would be of no use.
         """
         self._states[name] = value
 
@@ -132,6 +132,7 @@ class TrainingRun(GenerativeModule):
         """Start the clock and an empty record: an earlier run may have been interrupted."""
         preflight.check_synchronization(self.generator)
         self._record = Record()
+        self._states = {}
         self._pace = Pace(self.images_seen)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

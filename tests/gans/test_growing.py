@@ -290,7 +290,7 @@ def _schedule(share: int = 1) -> ProgressiveGrowing:
     )
 
 
-def _run(folder: Path, ckpt_path: Path | None = None, workers: int = 0, **options: Any) -> None:
+def run(folder: Path, ckpt_path: Path | None = None, workers: int = 0, **options: Any) -> None:
     """Train through 4x4, 8x8 and 16x16, validating now and then, saving every iteration."""
     torch.manual_seed(0)
     share = WORLD_SIZE if "devices" in options else 1
@@ -321,7 +321,7 @@ def _reference(name: str, factory: Any, run: Callable[[Path], Any]) -> Path:
     return _references[name]
 
 
-def _assert_same_run(folder: Path, reference: Path) -> None:
+def assert_same_run(folder: Path, reference: Path) -> None:
     actual, expected = (read_checkpoint(path / "last.ckpt") for path in (folder, reference))
     for part in ("state_dict", "optimizer_states", "global_step", "lightning_gan"):
         assert_same(actual[part], expected[part], part)
@@ -336,7 +336,7 @@ def _place(path: Path) -> tuple[int, float]:
 
 
 def test_reference_goes_through_all_phases(tmp_path_factory: Any) -> None:
-    reference = _reference("one rank", tmp_path_factory, _run)
+    reference = _reference("one rank", tmp_path_factory, run)
     checkpoints = [reference / f"step_{step + 1:08d}.ckpt" for step in range(STEPS)]
     places = [(4, 1.0)] * 2 + [(8, 0.0), (8, 0.4), (8, 0.8)] + [(8, 1.0)] * 2
     assert [_place(path) for path in checkpoints] == [
@@ -355,20 +355,20 @@ def test_reference_goes_through_all_phases(tmp_path_factory: Any) -> None:
 @pytest.mark.parametrize("step", range(1, STEPS))
 def test_resume_is_exact(step: int, tmp_path: Path, tmp_path_factory: Any) -> None:
     """In the middle of each phase, and at each of its ends."""
-    reference = _reference("one rank", tmp_path_factory, _run)
-    _run(tmp_path, reference / f"step_{step:08d}.ckpt")
-    _assert_same_run(tmp_path, reference)
+    reference = _reference("one rank", tmp_path_factory, run)
+    run(tmp_path, reference / f"step_{step:08d}.ckpt")
+    assert_same_run(tmp_path, reference)
 
 
 @pytest.mark.parametrize("step", [3, 7])
 def test_resume_with_workers_is_exact(step: int, tmp_path: Path, tmp_path_factory: Any) -> None:
-    reference = _reference("one rank", tmp_path_factory, _run)
-    _run(tmp_path, reference / f"step_{step:08d}.ckpt", workers=2)
-    _assert_same_run(tmp_path, reference)
+    reference = _reference("one rank", tmp_path_factory, run)
+    run(tmp_path, reference / f"step_{step:08d}.ckpt", workers=2)
+    assert_same_run(tmp_path, reference)
 
 
 def _run_rank(rank: int, folder: Path, ckpt_path: Path | None = None) -> None:
-    _run(folder, ckpt_path, strategy="ddp", devices=2)
+    run(folder, ckpt_path, strategy="ddp", devices=2)
 
 
 @pytest.mark.parametrize("step", [2, 4])
@@ -380,7 +380,7 @@ def test_resume_on_two_ranks_is_exact(
 
     reference = _reference("two ranks", tmp_path_factory, run)
     ranks.run(_run_rank, tmp_path, reference / f"step_{step:08d}.ckpt")
-    _assert_same_run(tmp_path, reference)
+    assert_same_run(tmp_path, reference)
 
 
 # Samples
@@ -459,7 +459,7 @@ def test_validation_takes_the_place_of_the_checkpoint(
     step: int, tmp_path: Path, tmp_path_factory: Any
 ) -> None:
     """Also at a phase's end, where the data are to be of the next resolution already."""
-    reference = _reference("one rank", tmp_path_factory, _run)
+    reference = _reference("one rank", tmp_path_factory, run)
     path = reference / f"step_{step:08d}.ckpt"
     results = []
     for callbacks in ([], [_schedule()]):
