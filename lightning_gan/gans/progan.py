@@ -83,15 +83,14 @@ class ProGAN(WGAN):
         )
         self.gp_weight = gp_weight
         self.gp_target = gp_target
+        self._slope = [slope]  # in a list, as it is registered among the penalties
 
     def discriminator_terms(self, real: Batch, fake: Batch, update: int) -> Terms:
         """Compute what the critic minimises, its slope measured between images of the final size.
 
         Enlarged k times, images are k times as far from each other, and slopes 1 / k as steep.
         """
-        for critic in self._growing:
-            slope = self.penalties.all()[0]
-            assert isinstance(slope, GradientPenalty)
+        for critic, slope in zip(self._growing, self._slope, strict=False):
             slope.target = self.gp_target * critic.resolutions[-1] / critic.resolution
             slope.weight = self.gp_weight / slope.target**2
         return super().discriminator_terms(real, fake, update)
