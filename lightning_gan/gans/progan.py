@@ -8,8 +8,6 @@ from torch import nn
 
 from lightning_gan.gans.wgan import WGAN
 from lightning_gan.training import Drift, GANAdam, GradientPenalty, Penalty
-from lightning_gan.training.batch import Batch
-from lightning_gan.training.penalty import Terms
 
 
 class ProGAN(WGAN):
@@ -20,9 +18,6 @@ class ProGAN(WGAN):
         + \frac{\lambda}{\gamma^2}\,\mathbb{E}\big[(\lVert\nabla D(\hat x)\rVert_2 - \gamma)^2\big]
         + \epsilon\,\mathbb{E}[D(x)^2], \qquad
         \min_G\; -\mathbb{E}[D(G(z))]
-
-    The slope is that between images enlarged to their final size, as in the authors' code, so that
-    the critic of small images, which lie close to each other, may be as sure as that of large ones.
 
     The networks are :class:`~lightning_gan.networks.ProGANGenerator` and
     :class:`~lightning_gan.networks.ProGANDiscriminator`, or any of the user's own. What makes them
@@ -51,6 +46,10 @@ class ProGAN(WGAN):
         Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and
         Variation", ICLR 2018, https://arxiv.org/abs/1710.10196, appendix A.1;
         :math:`\gamma` as in the authors' code.
+
+    Note:
+        The slope is that between images as they are. In the authors' code images of all resolutions
+        are enlarged to the last one, R / r times, which makes the target :math:`\gamma R / r` here.
     """
 
     def __init__(
@@ -81,16 +80,3 @@ class ProGAN(WGAN):
             optimizer_d=optimizer_d,
             **kwargs,
         )
-        self.gp_weight = gp_weight
-        self.gp_target = gp_target
-        self._slope = [slope]  # in a list, as it is registered among the penalties
-
-    def discriminator_terms(self, real: Batch, fake: Batch, update: int) -> Terms:
-        """Compute what the critic minimises, its slope measured between images of the final size.
-
-        Enlarged k times, images are k times as far from each other, and slopes 1 / k as steep.
-        """
-        for critic, slope in zip(self._growing, self._slope, strict=False):
-            slope.target = self.gp_target * critic.resolutions[-1] / critic.resolution
-            slope.weight = self.gp_weight / slope.target**2
-        return super().discriminator_terms(real, fake, update)
