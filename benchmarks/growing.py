@@ -175,7 +175,8 @@ def make_runs(arguments: argparse.Namespace) -> None:
     assert data.test_set is not None
     for index in torch.arange(len(data.test_set)).split(500):
         distance.update(data.test_set[index][0], real=True)
-    for index in torch.arange(NUM_SAMPLES).split(500):
+    chosen = torch.randperm(len(data.train_set), generator=torch.Generator().manual_seed(0))
+    for index in chosen[:NUM_SAMPLES].split(500):
         distance.update(data.train_set[index][0], real=False)
     print(f"classifier {accuracy:.4f}, training images {float(distance.compute()):.4f}", flush=True)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
