@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ class SampleGrid(Callback):
     without blur to the last of its resolutions. So are real ones, which are drawn anew whenever
     those that arrive have another shape.
 
-    In the end the pictures of all steps so far, also of an earlier part of the run in the same
-    folder, become a film, ``film.gif``. As they have one size, other tools can join them, too::
+    In the end the pictures of all steps so far become a film, ``film.gif``. A run that goes on from
+    a checkpoint takes over those that lie in ``samples`` beside the folder of the checkpoint. As
+    pictures have one size, other tools can join them, too::
 
         ffmpeg -framerate 10 -pattern_type glob -i 'samples/step_*.png' -pix_fmt yuv420p film.mp4
 
@@ -75,6 +77,12 @@ class SampleGrid(Callback):
         # Loggers choose a folder on rank 0 alone, and only that rank writes.
         self._folder = folder
         self._drawn_step = None
+        if trainer.is_global_zero and trainer.ckpt_path:
+            earlier = Path(trainer.ckpt_path).parent.parent / "samples"
+            for picture in _pictures_until(trainer.global_step, earlier):
+                if not (folder / picture.name).exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(picture, folder)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -441,10 +441,16 @@ def test_real_picture_grows(tmp_path: Path) -> None:
         assert torch.equal(drawn, _repeated(data.batches[shown][:4], side=48))
 
 
+def _stub_trainer(folder: Path, step: int = 0) -> Mock:
+    return Mock(
+        is_global_zero=True, global_step=step, loggers=[], log_dir=str(folder), ckpt_path=None
+    )
+
+
 def test_real_images_above_the_last_resolution_are_shrunk(tmp_path: Path) -> None:
     real, grid = torch.rand(4, 3, 32, 32) * 2 - 1, SampleGrid(num_samples=4, dirpath=tmp_path)
     model = GAN(_Painter(), _Judge())
-    trainer = Mock(is_global_zero=True, global_step=0, loggers=[], log_dir=str(tmp_path))
+    trainer = _stub_trainer(tmp_path)
     grid.on_train_start(trainer, model)
     grid.on_train_batch_start(trainer, model, real, 0)
     means = real.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
@@ -453,7 +459,7 @@ def test_real_images_above_the_last_resolution_are_shrunk(tmp_path: Path) -> Non
 
 def test_no_more_real_samples_are_kept_than_drawn(tmp_path: Path) -> None:
     grid, model = SampleGrid(num_samples=2, dirpath=tmp_path), GAN(**_networks(3, 4, 4))
-    trainer = Mock(is_global_zero=True, global_step=0, loggers=[], log_dir=str(tmp_path))
+    trainer = _stub_trainer(tmp_path)
     grid.on_train_start(trainer, model)
     batches = [torch.rand(n, 3, 4, 4) for n in (9, 5)]
     for batch in batches:
@@ -521,13 +527,33 @@ def test_film_goes_on_with_a_resumed_run(tmp_path: Path) -> None:
         _assert_film_shows(folder, [0, 2, *range(3, steps + 1)])
 
 
+def test_film_goes_on_in_the_folder_of_a_resumed_run(tmp_path: Path) -> None:
+    """As from the command line, where every start of a run has a folder of its own."""
+    ckpt_path = None
+    for version, steps in enumerate((2, 4, 6)):
+        folder = tmp_path / f"version_{version}"
+        trainer = toy_trainer(
+            tmp_path, max_steps=steps, callbacks=[SampleGrid(1, 9, dirpath=folder / "samples")]
+        )
+        model = GAN(**_networks(1, 8, 8), optimizer_g=_strides)
+        trainer.fit(model, images(batches=2), ckpt_path=ckpt_path)
+        ckpt_path = folder / "checkpoints" / "last.ckpt"
+        trainer.save_checkpoint(ckpt_path)
+        # Of a step that the next part, which begins before it, does not undo but never made.
+        (folder / "samples" / "step_00000009.png").write_bytes(b"")
+    _assert_film_shows(folder / "samples", [0, 1, 2, 3, 4, 5, 6])
+    assert _names(folder / "samples") == ["film.gif", "real.png", *_steps(*range(7), 9)]
+    last = [tmp_path / f"version_{i}" / "samples" / "step_00000003.png" for i in (1, 2)]
+    assert last[0].read_bytes() == last[1].read_bytes()
+
+
 def test_frames_are_ordered_by_number(tmp_path: Path) -> None:
     numbers = [5, 99_999_999, 100_000_000, 1_000_000_000]
     for i, number in enumerate(numbers):
         picture = torch.full((3, 102, 102), 80 * i, dtype=torch.uint8)
         save_picture(picture, tmp_path / f"step_{number:08d}.png")
     grid, model = SampleGrid(num_samples=4, dirpath=tmp_path), GAN(**_networks(1, 8, 8))
-    trainer = Mock(is_global_zero=True, global_step=numbers[-1], loggers=[], log_dir=str(tmp_path))
+    trainer = _stub_trainer(tmp_path, numbers[-1])
     grid.on_train_start(trainer, model)
     grid._drawn_step = numbers[-1]
     grid.on_train_end(trainer, model)
