@@ -13,6 +13,13 @@ from lightning_gan.functional.divergences import (
     f_divergence_non_saturating_generator_loss,
 )
 from lightning_gan.functional.fading import at_resolution, enlarge, shrink
+from lightning_gan.functional.fidelity import (
+    frechet_distance,
+    frechet_distance_from_moments,
+    inception_score,
+    kernel_distance,
+    kernel_distance_of_subsets,
+)
 from lightning_gan.functional.images import to_uint8
 from lightning_gan.functional.lecam import lecam_penalty
 from lightning_gan.functional.losses import (
@@ -28,6 +35,12 @@ from lightning_gan.functional.losses import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
+from lightning_gan.functional.neighbors import (
+    ManifoldScores,
+    nearest_distances,
+    neighbor_radii,
+    precision_recall_density_coverage,
+)
 from lightning_gan.functional.orthogonal import orthogonal_penalty
 from lightning_gan.functional.penalties import (
     dragan_penalty,
@@ -40,6 +53,7 @@ from lightning_gan.functional.warping import affine_warp, color_transform, cutou
 
 __all__ = [
     "Divergence",
+    "ManifoldScores",
     "affine_warp",
     "at_resolution",
     "clip_weights_",
@@ -53,17 +67,25 @@ __all__ = [
     "f_divergence_generator_loss",
     "f_divergence_non_saturating_generator_loss",
     "feature_matching_loss",
+    "frechet_distance",
+    "frechet_distance_from_moments",
     "gradient_penalty",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
+    "inception_score",
+    "kernel_distance",
+    "kernel_distance_of_subsets",
     "latent_diversity",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "lecam_penalty",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
+    "nearest_distances",
+    "neighbor_radii",
     "non_saturating_generator_loss",
     "orthogonal_penalty",
+    "precision_recall_density_coverage",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
     "shrink",
