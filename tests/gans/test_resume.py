@@ -82,8 +82,13 @@ def assert_same_run(folder: Path, reference: Path) -> None:
     assert expected["global_step"] == STEPS
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize("step", [1, EPOCH - 1, EPOCH, EPOCH + 2, 2 * EPOCH])
+@pytest.mark.parametrize(
+    ("variant", "step"),
+    [
+        *((variant, step) for variant in VARIANTS.values() for step in (EPOCH, EPOCH + 2)),
+        *((WGANGP, step) for step in (1, EPOCH - 1, 2 * EPOCH)),
+    ],
+)
 def test_resume_is_exact(
     variant: type[AdversarialModule], step: int, tmp_path: Path, tmp_path_factory: Any
 ) -> None:
