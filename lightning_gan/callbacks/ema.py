@@ -6,6 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from lightning_gan.callbacks.models import expect_model
 from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.training.schedules import Schedule, check_range, value_at
 
@@ -69,13 +70,9 @@ class GeneratorEMA(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the model room for the average before its checkpoint is loaded."""
-        if not isinstance(pl_module, GenerativeModule):
-            raise TypeError(
-                "Expected GeneratorEMA to run with a model of lightning_gan, got "
-                f"{type(pl_module).__name__}."
-            )
+        model = expect_model(pl_module, GenerativeModule, self)
         if stage == "fit":
-            pl_module.attach_ema()
+            model.attach_ema()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the generator's optimiser."""

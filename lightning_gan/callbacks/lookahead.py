@@ -6,6 +6,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_gan.callbacks.models import expect_model
 from lightning_gan.gans.base import AdversarialModule
 
 
@@ -49,11 +50,7 @@ class LookaheadMinimax(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse models that count other steps, and forget those of an earlier run."""
-        if not isinstance(pl_module, AdversarialModule):
-            raise TypeError(
-                "Expected LookaheadMinimax to run with a model of lightning_gan, got "
-                f"{type(pl_module).__name__}."
-            )
+        expect_model(pl_module, AdversarialModule, self)  # type: ignore[type-abstract]
         self._slow = {}
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from lightning_gan.callbacks.models import expect_model
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.networks import Growing
 from lightning_gan.training.batch import Batch, unpack
@@ -141,7 +142,7 @@ class ProgressiveGrowing(Callback):
             ValueError: If a network does not grow, does not reach a resolution, or the batch sizes
                 are scheduled for data that cannot change theirs.
         """
-        model = _checked(pl_module)
+        model = self._model(pl_module)
         networks = {"generator": model.generator, "discriminator": model.discriminator}
         for name, network in networks.items():
             if not _growing(network):
@@ -170,7 +171,7 @@ class ProgressiveGrowing(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try the networks at all resolutions, then have them begin where the training does."""
-        model = _checked(pl_module)
+        model = self._model(pl_module)
         parts = _growing(model)
         places = [(part.resolution, part.alpha) for part in parts]
         for phase in self.phases:
@@ -194,7 +195,7 @@ class ProgressiveGrowing(Callback):
                     f"Expected no '{name}' of ProgressiveGrowing beside another schedule of that "
                     f"learning rate, got {value}."
                 )
-        self._announce(trainer, _checked(pl_module))
+        self._announce(trainer, self._model(pl_module))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -202,7 +203,7 @@ class ProgressiveGrowing(Callback):
         """Set resolution and alpha, learning rates and, at the start of a phase, the optimisers."""
         if not self._checked_data:
             self._check_data(unpack(batch))
-        model = _checked(pl_module)
+        model = self._model(pl_module)
         number = self.phase_at(model.images_seen)
         phase = self.phases[number]
         alpha = phase.alpha(model.images_seen)
@@ -221,6 +222,9 @@ class ProgressiveGrowing(Callback):
                     group["lr"] = lr
         for name, value in notes.items():
             model.note(name, value)
+
+    def _model(self, pl_module: LightningModule) -> AdversarialModule:
+        return expect_model(pl_module, AdversarialModule, self)  # type: ignore[type-abstract]
 
     def _enter(self, trainer: Trainer, model: AdversarialModule) -> None:
         """Begin a phase that is not the run's first."""
@@ -286,15 +290,6 @@ class ProgressiveGrowing(Callback):
                 f"schedule, from the data, got samples of the shape {shape}."
             )
         self._checked_data = True
-
-
-def _checked(model: LightningModule) -> AdversarialModule:
-    if not isinstance(model, AdversarialModule):
-        raise TypeError(
-            "Expected ProgressiveGrowing to run with a model of lightning_gan, got "
-            f"{type(model).__name__}."
-        )
-    return model
 
 
 def _growing(model: nn.Module) -> list[Growing]:

@@ -11,10 +11,11 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_gan.callbacks.film import save_film
+from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
-from lightning_gan.functional.fading import enlarge, shrink
+from lightning_gan.functional import enlarge, shrink
 from lightning_gan.gans.generative import GenerativeModule
-from lightning_gan.networks.growing import Growing
+from lightning_gan.networks import Growing
 from lightning_gan.training.batch import unpack
 
 SCATTER_POINTS = 2000  # enough to show every mode of a mixture, few enough to see single points
@@ -29,7 +30,7 @@ class SampleGrid(Callback):
     A conditional model's columns are its classes. The rows of a mixture are its generators, all on
     the same latents; of points, their colours are.
 
-    Images of a generator that grows (:class:`~lightning_gan.networks.growing.Growing`) are enlarged
+    Images of a generator that grows (:class:`~lightning_gan.networks.Growing`) are enlarged
     without blur to the last of its resolutions. So are real ones, which are drawn anew whenever
     those that arrive have another shape.
 
@@ -95,7 +96,9 @@ class SampleGrid(Callback):
         if first:
             self._draw(trainer, pl_module)
         if (first or new) and real.dim() == 4:
-            images = _in_final_size(real[: self.num_samples], _model(pl_module).generator)
+            images = _in_final_size(
+                real[: self.num_samples], expect_model(pl_module, GenerativeModule, self).generator
+            )
             self._write("real", image_grid(images))
 
     def on_train_batch_end(
@@ -132,7 +135,7 @@ class SampleGrid(Callback):
         return kept, new
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = _model(pl_module)
+        model = expect_model(pl_module, GenerativeModule, self)
         step = self._drawn_step = trainer.global_step
         picture = self._picture(model, f"{step:,} generator iterations")
         if picture is None:
@@ -162,15 +165,6 @@ class SampleGrid(Callback):
 
     def _write(self, name: str, picture: Tensor) -> None:
         save_picture(picture, self._folder / f"{name}.png")
-
-
-def _model(module: LightningModule) -> GenerativeModule:
-    if not isinstance(module, GenerativeModule):
-        raise TypeError(
-            "Expected SampleGrid to run with a model of lightning_gan, got "
-            f"{type(module).__name__}."
-        )
-    return module
 
 
 def _in_final_size(images: Tensor, generator: nn.Module) -> Tensor:
