@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from lightning_gan.callbacks.film import save_film
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
-from lightning_gan.functional import enlarge, shrink
 from lightning_gan.gans.generative import GenerativeModule
-from lightning_gan.networks import Growing
+from lightning_gan.networks import in_final_size
 from lightning_gan.training.batch import unpack
 
 SCATTER_POINTS = 2000  # enough to show every mode of a mixture, few enough to see single points
@@ -96,7 +95,7 @@ class SampleGrid(Callback):
         if first:
             self._draw(trainer, pl_module)
         if (first or new) and real.dim() == 4:
-            images = _in_final_size(
+            images = in_final_size(
                 real[: self.num_samples], expect_model(pl_module, GenerativeModule, self).generator
             )
             self._write("real", image_grid(images))
@@ -158,22 +157,13 @@ class SampleGrid(Callback):
             makers = model.generator.choose(latents)  # type: ignore[operator]
         samples = model.render(latents, labels)
         if samples.dim() == 4:
-            return image_grid(_in_final_size(samples, model.generator), columns=columns)
+            return image_grid(in_final_size(samples, model.generator), columns=columns)
         if samples.shape[1:] != (2,):
             return None
         return scatter_plot(samples, self._real, title, makers)
 
     def _write(self, name: str, picture: Tensor) -> None:
         save_picture(picture, self._folder / f"{name}.png")
-
-
-def _in_final_size(images: Tensor, generator: nn.Module) -> Tensor:
-    """Bring images to the size that a generator which grows will reach."""
-    sides = [part.resolutions[-1] for part in generator.modules() if isinstance(part, Growing)]
-    if not sides:
-        return images
-    resize = shrink if min(images.shape[-2:]) > max(sides) else enlarge
-    return resize(images, max(sides))
 
 
 def _pictures_until(step: int, folder: Path) -> list[Path]:

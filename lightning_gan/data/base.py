@@ -1,5 +1,6 @@
 """What all data modules share: splits held in memory, batched by index, read as one stream."""
 
+import hashlib
 import os
 import secrets
 from abc import abstractmethod
@@ -47,6 +48,18 @@ class TensorSamples(Dataset[Samples]):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.samples.shape[1:])
+
+    @property
+    def originals(self) -> int:
+        """Number of samples without their mirror images; their indices come first."""
+        return len(self.samples)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the samples' content, in hexadecimal.
+
+        It depends on neither their name, nor their labels, nor mirror images.
+        """
+        return content_digest(self.samples)
 
     def resized(self, side: int) -> "TensorSamples":
         """Return the same images at a lower resolution, areas of pixels averaged.
@@ -107,6 +120,7 @@ class GANDataModule(LightningDataModule):
         train_set: Data set indexed by a tensor of indices.
         test_set: Held-out samples for validation and test, or None.
         num_classes: Number of classes, or None for data without labels.
+        extractor: Name of what describes such samples best where nothing else is asked for.
 
     Raises:
         ValueError: If ``batch_size`` or ``num_workers`` is out of range.
@@ -115,6 +129,7 @@ class GANDataModule(LightningDataModule):
     train_set: TensorSamples
     test_set: TensorSamples | None = None
     num_classes: int | None = None
+    extractor = "inception"
 
     def __init__(self, batch_size: int = 64, num_workers: int = 0, seed: int | None = None) -> None:
         super().__init__()
@@ -258,6 +273,15 @@ class GANDataModule(LightningDataModule):
             return 0
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
         return int(total.processed)
+
+
+def content_digest(*tensors: Tensor) -> str:
+    """Return the SHA-256 of tensors' types, shapes and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _averaged(images: Tensor, side: int) -> Tensor:

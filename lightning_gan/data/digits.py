@@ -25,6 +25,7 @@ class Digits(GANDataModule):
     """
 
     num_classes = 10
+    extractor = "digits"
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class GaussianMixture(GANDataModule):
         NeurIPS 2018, https://arxiv.org/abs/1712.04086, section 4.1 (values of the authors' code).
     """
 
+    extractor = "points"
+
     def __init__(
         self,
         layout: Literal["ring", "grid"] = "ring",

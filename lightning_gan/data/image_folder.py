@@ -1,5 +1,6 @@
 """Images of the user's own, from a folder or a zip archive."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -116,6 +117,18 @@ class LazySamples(TensorSamples):
         """Shape of one sample."""
         return self.reader.shape
 
+    @property
+    def originals(self) -> int:
+        """Number of files; their indices come first."""
+        return len(self.names)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the files' content and of the shape in which they are read."""
+        digest = hashlib.sha256(str(self.sample_shape).encode())
+        for name in self.names:
+            digest.update(hashlib.sha256(self.reader.files.read(name)).digest())
+        return digest.hexdigest()
+
     def resized(self, side: int) -> "LazySamples":
         """Return the same images at a lower resolution, of which no more is decoded than needed.
 
@@ -211,6 +224,11 @@ class ImageFolder(GANDataModule):
         self.train_set = self._samples(reader, splits["train"], self.horizontal_flip)
         self.test_set = self._samples(reader, splits["test"]) if splits["test"] else None
 
+    def samples_of(self, files: ImageFiles) -> TensorSamples:
+        """Return all of some files as one set without classes."""
+        reader = ImageReader(files, files.names, self.image_size, self.channels)
+        return self._samples(reader, dict.fromkeys(files.names, ""))
+
     def _samples(
         self, reader: ImageReader, classes: dict[str, str], horizontal_flip: bool = False
     ) -> TensorSamples:
@@ -261,6 +279,24 @@ class ImageFolder(GANDataModule):
             rank_zero_warn(
                 f"{len(skipped)} unreadable images of {self.root} are left out, first {skipped[0]}."
             )
+
+
+def image_set(
+    root: str | Path, image_size: int | None = None, channels: int | None = None
+) -> TensorSamples:
+    """Return all images of a folder or of a zip archive as one set, whatever its folders mean.
+
+    Args:
+        root: Folder or zip archive.
+        image_size: See :class:`ImageFolder`.
+        channels: Likewise.
+
+    Raises:
+        FileNotFoundError: If there is nothing at ``root``.
+        ValueError: If there are no images, or one cannot be used.
+    """
+    folder = ImageFolder(root, image_size, channels)
+    return folder.samples_of(image_files(folder.root))
 
 
 def _kept(names: Iterable[str], readable: Iterable[bool]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_gan.data.base import Samples, TensorSamples
+from lightning_gan.data.base import Samples, TensorSamples, content_digest
 from lightning_gan.data.torchvision_sets import MNIST
 
 NUM_TEST_SAMPLES = 10_000
@@ -27,6 +27,10 @@ class StackedSamples(TensorSamples):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one image."""
         return (3, *self.digits.sample_shape[1:])
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the triples and of the digits that they are made of."""
+        return content_digest(self.samples, self.digits.samples)
 
     def resized(self, side: int) -> "StackedSamples":
         """Return the same triples of smaller digits."""

@@ -4,7 +4,7 @@ from lightning_gan.networks.base import Discriminator, Generator
 from lightning_gan.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from lightning_gan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from lightning_gan.networks.dirac import DiracDiscriminator, DiracGenerator
-from lightning_gan.networks.growing import Growing
+from lightning_gan.networks.growing import Growing, in_final_size
 from lightning_gan.networks.heads import Head
 from lightning_gan.networks.mixture import MixtureGenerator
 from lightning_gan.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -36,4 +36,5 @@ __all__ = [
     "R3GANGenerator",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "in_final_size",
 ]

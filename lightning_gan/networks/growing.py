@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_gan.functional import enlarge, shrink
+
 
 class Growing(nn.Module):
     r"""A network that works at one of several resolutions, each of which fades in over the last.
@@ -102,3 +104,17 @@ class Growing(nn.Module):
         """Take up resolution and alpha from a ``state_dict``."""
         resolution, alpha = state.tolist()
         self.grow(int(resolution), alpha)
+
+
+def in_final_size(images: Tensor, network: nn.Module) -> Tensor:
+    """Bring images to the size that a network which grows will reach, without blur.
+
+    Args:
+        images: (N, C, H, W), square.
+        network: One that grows, or holds such; images are left as they are for any other.
+    """
+    sides = [part.resolutions[-1] for part in network.modules() if isinstance(part, Growing)]
+    if not sides:
+        return images
+    resize = shrink if min(images.shape[-2:]) > max(sides) else enlarge
+    return resize(images, max(sides))

@@ -87,11 +87,35 @@ def smallest(count: int, device: torch.device) -> int:
 
 def average(values: Tensor) -> Tensor:
     """Return the mean of ``values`` over all ranks."""
+    return values if _world_size() == 1 else total(values) / _world_size()
+
+
+def total(values: Tensor) -> Tensor:
+    """Return the sum of ``values`` over all ranks."""
     if _world_size() == 1:
         return values
     values = values.clone()
     torch.distributed.all_reduce(values)
-    return values / _world_size()
+    return values
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows (N_r, ...) of all ranks, in the order of the ranks."""
+    if _world_size() == 1:
+        return rows
+    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(_world_size())]
+    torch.distributed.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+    counts = [int(size) for size in sizes]
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def is_first() -> bool:
+    """Tell whether this is rank 0."""
+    return _world_size() == 1 or torch.distributed.get_rank() == 0
 
 
 def _world_size() -> int:

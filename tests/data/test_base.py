@@ -232,3 +232,20 @@ def test_labels_and_mirror_images_stay() -> None:
 def test_the_own_side_needs_no_memory() -> None:
     samples = TensorSamples(torch.zeros(2, 1, 8, 8), torch.arange(2))
     assert samples.resized(8) is samples
+
+
+def test_a_fingerprint_is_of_the_content() -> None:
+    images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8)
+    labels = torch.zeros(5, dtype=torch.int64)
+    plain = TensorSamples(images, labels).fingerprint()
+    assert TensorSamples(images.clone(), labels + 1, horizontal_flip=True).fingerprint() == plain
+    changed = images.clone()
+    changed[3, 0, 2, 2] ^= 1
+    others = [changed, images.flip(0), images.view(5, 1, 2, 8), images.float()]
+    assert plain not in [TensorSamples(other, labels).fingerprint() for other in others]
+
+
+def test_originals_leave_out_mirror_images() -> None:
+    images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8)
+    flipped = TensorSamples(images, torch.zeros(5), horizontal_flip=True)
+    assert (len(flipped), flipped.originals) == (10, 5)

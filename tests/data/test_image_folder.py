@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_gan.data import ImageFolder
+from lightning_gan.data import ImageFolder, image_set
 from lightning_gan.data.image_folder import LazySamples
 from tests.data.test_image_files import jpeg, png, waves, write
 
@@ -330,3 +330,37 @@ def test_reduced_images_survive_the_way_to_another_process(root: Path) -> None:
     index = torch.arange(8)
     copy = pickle.loads(pickle.dumps(small))
     torch.testing.assert_close(copy[index][0], small[index][0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_a_fingerprint_is_of_the_files_content(tmp_path: Path, limit: float) -> None:
+    def fingerprint(name: str, files: dict[str, bytes], **options: Any) -> str:
+        data = loaded(write(tmp_path / name, files), memory_limit_gb=limit, **options)
+        return data.train_set.fingerprint()
+
+    files = two_classes()
+    plain = fingerprint("first", files)
+    assert fingerprint("second.zip", files, horizontal_flip=True) == plain
+    assert fingerprint("third", files | {"dog/1.png": noise(7)}) != plain
+    assert fingerprint("fourth", files, channels=1) != plain
+    assert loaded(tmp_path / "first", horizontal_flip=True).train_set.originals == len(files)
+
+
+def test_an_image_set_is_all_there_is(root: Path) -> None:
+    names = ["train/a/1.png", "test/b/2.png", "3.png", "b/4.png"]
+    images = image_set(write(root, {name: noise(i) for i, name in enumerate(names)}))
+    assert images.sample_shape == (3, 4, 6)
+    order = torch.argsort(torch.tensor([names.index(name) for name in sorted(names)]))
+    for i, image in enumerate(images[order][0]):
+        pixels = np.asarray(Image.open(io.BytesIO(noise(i))))
+        expected = torch.from_numpy(pixels / 127.5 - 1).permute(2, 0, 1).float()
+        torch.testing.assert_close(image, expected, rtol=0, atol=1e-6)
+    assert image_set(root, image_size=2, channels=1).sample_shape == (1, 2, 2)
+
+
+def test_an_image_set_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="Expected 'root' to hold images"):
+        image_set(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        image_set(tmp_path / "missing")

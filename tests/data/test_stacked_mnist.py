@@ -170,3 +170,12 @@ def test_digits_are_resized_and_triples_kept(side: int) -> None:
     expected = blocks.mean((2, 4)).round()[small.samples.numpy()] / 127.5 - 1
     torch.testing.assert_close(images, torch.from_numpy(expected).float(), rtol=0, atol=1e-6)
     assert data.train_set.resized(28) is data.train_set
+
+
+def test_a_fingerprint_is_of_triples_and_digits() -> None:
+    plain = loaded().train_set
+    assert isinstance(plain, StackedSamples)
+    assert loaded().train_set.fingerprint() == plain.fingerprint()
+    assert loaded(num_samples=400).train_set.fingerprint() != plain.fingerprint()
+    changed = TensorSamples(plain.digits.samples ^ 1, plain.digits.labels)
+    assert StackedSamples(changed, plain.samples).fingerprint() != plain.fingerprint()

@@ -8,7 +8,10 @@ from lightning_gan.training.distributed import (
     average_gradients,
     broadcast,
     broadcast_buffers,
+    gather,
+    is_first,
     smallest,
+    total,
 )
 from tests.ranks import Ranks
 
@@ -281,3 +284,23 @@ def _smallest(rank: int) -> int:
 def test_smallest_count(ranks: Ranks) -> None:
     assert ranks.run(_smallest) == [4, 4]
     assert smallest(3, torch.device("cpu")) == 3
+
+
+def _gather(rank: int) -> tuple[Tensor, Tensor, bool]:
+    join()
+    rows = torch.arange(6.0).view(3, 2)
+    return gather(rows[:2] if rank == 0 else rows[2:]), total(torch.tensor([rank + 1])), is_first()
+
+
+def test_rows_of_all_ranks_in_their_order(ranks: Ranks) -> None:
+    for rank, (rows, sums, first) in enumerate(ranks.run(_gather)):
+        assert_exact(rows, torch.arange(6.0).view(3, 2))
+        assert_exact(sums, torch.tensor([3]))
+        assert first == (rank == 0)
+
+
+def test_a_single_process_is_the_first_and_has_all() -> None:
+    rows = torch.zeros(3, 2)
+    assert gather(rows) is rows
+    assert total(rows) is rows
+    assert is_first()
