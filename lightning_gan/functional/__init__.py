@@ -15,12 +15,12 @@ from lightning_gan.functional.divergences import (
 from lightning_gan.functional.fading import at_resolution, enlarge, shrink
 from lightning_gan.functional.fidelity import (
     frechet_distance,
+    frechet_distance_floor,
     frechet_distance_from_moments,
     inception_score,
-    kernel_distance,
-    kernel_distance_of_subsets,
 )
 from lightning_gan.functional.images import to_uint8
+from lightning_gan.functional.kernels import kernel_distance, kernel_distance_of_subsets
 from lightning_gan.functional.lecam import lecam_penalty
 from lightning_gan.functional.losses import (
     hinge_discriminator_loss,
@@ -35,13 +35,26 @@ from lightning_gan.functional.losses import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
-from lightning_gan.functional.neighbors import (
+from lightning_gan.functional.modes import (
+    ClassCoverage,
+    Memorization,
+    Repetition,
+    class_coverage,
+    expected_coverage,
+    memorization,
+    repetition,
+)
+from lightning_gan.functional.moments import Moments, moments
+from lightning_gan.functional.neighbors import nearest_distances, neighbor_radii
+from lightning_gan.functional.orthogonal import orthogonal_penalty
+from lightning_gan.functional.overlap import (
     ManifoldScores,
-    nearest_distances,
-    neighbor_radii,
+    Neighborhood,
+    Overlap,
+    neighborhood,
+    overlap,
     precision_recall_density_coverage,
 )
-from lightning_gan.functional.orthogonal import orthogonal_penalty
 from lightning_gan.functional.penalties import (
     dragan_penalty,
     drift_penalty,
@@ -52,10 +65,17 @@ from lightning_gan.functional.selection import top_k_rows
 from lightning_gan.functional.warping import affine_warp, color_transform, cutout, translate
 
 __all__ = [
+    "ClassCoverage",
     "Divergence",
     "ManifoldScores",
+    "Memorization",
+    "Moments",
+    "Neighborhood",
+    "Overlap",
+    "Repetition",
     "affine_warp",
     "at_resolution",
+    "class_coverage",
     "clip_weights_",
     "color_transform",
     "consistency_penalty",
@@ -63,11 +83,13 @@ __all__ = [
     "dragan_penalty",
     "drift_penalty",
     "enlarge",
+    "expected_coverage",
     "f_divergence_discriminator_loss",
     "f_divergence_generator_loss",
     "f_divergence_non_saturating_generator_loss",
     "feature_matching_loss",
     "frechet_distance",
+    "frechet_distance_floor",
     "frechet_distance_from_moments",
     "gradient_penalty",
     "hinge_discriminator_loss",
@@ -79,15 +101,20 @@ __all__ = [
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "lecam_penalty",
+    "memorization",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
+    "moments",
     "nearest_distances",
     "neighbor_radii",
+    "neighborhood",
     "non_saturating_generator_loss",
     "orthogonal_penalty",
+    "overlap",
     "precision_recall_density_coverage",
     "relativistic_discriminator_loss",
     "relativistic_generator_loss",
+    "repetition",
     "shrink",
     "to_uint8",
     "top_k_rows",

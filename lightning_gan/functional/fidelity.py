@@ -9,11 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-_BLOCK = 2048  # rows; a tile of as many columns takes 32 MiB in float64
+from lightning_gan.functional.features import check_features, check_widths
+from lightning_gan.functional.kernels import permutation
+from lightning_gan.functional.moments import Moments, covariance_root, moments
 
 
 @torch.no_grad()
-def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
+def frechet_distance(real: Tensor | Moments, fake: Tensor | Moments) -> Tensor:
     r"""Compute the squared Fréchet distance of two normal distributions fitted to features.
 
     .. math::
@@ -22,20 +24,20 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
 
     with unbiased covariances (divisor N - 1). On Inception's 2048 features it is the FID.
 
-    Where a set has no more samples than features, its covariance is singular, and rounding errors
-    in the product's eigenvalues, which should be zero, would lower the distance. The trace of the
-    root is then the sum of the singular values of :math:`A_r A_f^T`, where
-    :math:`\Sigma = A^T A`.
+    The trace of the root is the sum of the singular values of :math:`A_r A_f^T`, where
+    :math:`\Sigma = A^T A`. Where both covariances are regular, they are the roots of eigenvalues,
+    which are found faster. Where one is singular, as with no more samples than features, rounding
+    errors in eigenvalues that should be zero would lower the distance.
 
     Args:
-        real: Features of real samples, (N, d), N at least 2.
-        fake: Features of generated samples, (M, d), M at least 2.
+        real: Features of real samples, (N, d), N at least 2, or their moments, which spare a set
+            that stays most of the work.
+        fake: Features of generated samples, (M, d), M at least 2, or their moments.
 
     Returns:
         Scalar, float64; 0 for equal means and covariances, and not below it but for rounding.
-        Two sets from one normal distribution of unit variances have on average
-        :math:`2 d / N + d (d + 1) / (2 (N - 1))` at N = M much larger than d, so that only
-        distances of equally many samples can be compared.
+        Only distances of equally many samples can be compared, see
+        :func:`frechet_distance_floor`.
 
     Raises:
         ValueError: If a set is not (N, d), has fewer than 2 samples or values that are not finite,
@@ -46,18 +48,75 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
         >>> real = torch.tensor([[-1.0], [0.0], [1.0]])
         >>> frechet_distance(real, 2 * real + 3)
         tensor(10., dtype=torch.float64)
+        >>> frechet_distance(moments(real), real)
+        tensor(0., dtype=torch.float64)
 
     Reference:
         Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
         Equilibrium", NeurIPS 2017, https://arxiv.org/abs/1706.08500, eq. (6).
     """
-    _check_pair(real, fake)
-    if min(len(real), len(fake)) > real.shape[1]:
-        return frechet_distance_from_moments(*_moments(real), *_moments(fake))
-    apart = (_mean(real) - _mean(fake)).square().sum()
-    a, b = _factor(real), _factor(fake)
-    overlap: Tensor = torch.linalg.svdvals(a @ b.T).sum()
-    return apart + a.square().sum() + b.square().sum() - 2 * overlap
+    sets = {"real": real, "fake": fake}
+    for name, given in sets.items():
+        if isinstance(given, Tensor):
+            check_features(2, **{name: given})
+    check_widths(**{name: _width(given) for name, given in sets.items()})
+    a, b = (given if isinstance(given, Moments) else moments(given) for given in (real, fake))
+    regular = min(a.rank, b.rank) == _width(real)
+    return _distance(a.mean, a.root, b.mean, b.root, regular)
+
+
+@torch.no_grad()
+def frechet_distance_floor(real: Moments, n_real: int, n_fake: int) -> Tensor:
+    r"""Compute the Fréchet distance that finite samples of one and the same distribution have.
+
+    Two samples of one normal distribution, whose covariance has the eigenvalues
+    :math:`\lambda_i`, are on average at
+
+    .. math::
+        \Big(\tfrac{1}{N} + \tfrac{1}{M}\Big) \sum_i \lambda_i
+        + \frac{1}{2} \Big(\tfrac{1}{N - 1} + \tfrac{1}{M - 1}\Big)
+        \Big(\sum_{i,j} \frac{\lambda_i \lambda_j}{\lambda_i + \lambda_j}
+        + \tfrac{1}{2} \sum_i \lambda_i\Big)
+
+    to second order in the errors of the means, of variance :math:`\lambda_i / N`, and in those of
+    the covariances, :math:`\lambda_i \lambda_j (1 + \delta_{ij}) / (N - 1)` in the eigenvectors'
+    basis. With unit variances and N = M it is :math:`2 d / N + d (d + 1) / (2 (N - 1))`. A perfect
+    generator cannot be expected below this floor.
+
+    Args:
+        real: Moments of the distribution, as good as there are.
+        n_real: N, at least 2.
+        n_fake: M, at least 2.
+
+    Returns:
+        Scalar, float64. It holds where N and M are well above d; with fewer samples the distance
+        stays below it, and says nothing anyway.
+
+    Raises:
+        ValueError: If there are fewer than 2 samples in a set.
+
+    Example:
+        >>> import torch
+        >>> unit = Moments(1000, torch.zeros(2), torch.eye(2))
+        >>> frechet_distance_floor(unit, 31, 31)  # 4 / 31 + 3 / 30
+        tensor(0.2290)
+
+    Reference:
+        The second-order term is the Bures metric's: Bhatia et al., "On the Bures-Wasserstein
+        distance between positive definite matrices", Expositiones Mathematicae 37, 2019,
+        https://arxiv.org/abs/1712.01504.
+    """
+    for name, count in (("n_real", n_real), ("n_fake", n_fake)):
+        if count < 2:
+            raise ValueError(f"Expected '{name}' to be at least 2, got {count}.")
+    variances = torch.linalg.eigvalsh(real.root @ real.root.T)
+    variances = variances[variances > 0]
+    total: Tensor = variances.sum()
+    pairs = variances[:, None] * variances / (variances[:, None] + variances)
+    of_means = (1 / n_real + 1 / n_fake) * total
+    of_covariances = (1 / (n_real - 1) + 1 / (n_fake - 1)) * (pairs.sum() + total / 2) / 2
+    floor: Tensor = of_means + of_covariances
+    return floor
 
 
 @torch.no_grad()
@@ -77,9 +136,8 @@ def frechet_distance_from_moments(
         cov_b: Covariance of the second, (d, d).
 
     Returns:
-        Scalar, float64, not below 0 but for rounding. If both covariances are singular, rounding
-        lowers it by about 1e-8 of the largest variance per missing dimension;
-        :func:`frechet_distance` of the features does not suffer from that.
+        Scalar, float64, not below 0 but for rounding. With no more samples than features,
+        :func:`frechet_distance` of the features themselves keeps more digits.
 
     Raises:
         ValueError: If the shapes are not those above, or a value is not finite.
@@ -97,107 +155,9 @@ def frechet_distance_from_moments(
         https://arxiv.org/abs/1706.08500, eq. (6).
     """
     _check_moments(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
-    a, b = cov_a.double(), cov_b.double()
-    root = _root(a)
-    squares = torch.linalg.eigvalsh(root @ b @ root.T)
-    overlap: Tensor = squares.clamp(min=0).sqrt().sum()
-    apart = (mean_a.double() - mean_b.double()).square().sum()
-    return apart + a.trace() + b.trace() - 2 * overlap
-
-
-@torch.no_grad()
-def kernel_distance(
-    real: Tensor, fake: Tensor, degree: int = 3, gamma: float | None = None, coef: float = 1.0
-) -> Tensor:
-    r"""Estimate the squared maximum mean discrepancy of two sets of features, without bias.
-
-    .. math::
-        \frac{1}{N (N - 1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{M (M - 1)} \sum_{i \ne j}
-        k(y_i, y_j) - \frac{2}{N M} \sum_{i, j} k(x_i, y_j), \quad
-        k(x, y) = (\gamma\, x \cdot y + c)^p
-
-    It takes every pair of samples. The published KID on Inception's 2048 features is the mean of
-    the same over subsets, see :func:`kernel_distance_of_subsets`.
-
-    Args:
-        real: Features x of real samples, (N, d), N at least 2.
-        fake: Features y of generated samples, (M, d), M at least 2.
-        degree: p, at least 1.
-        gamma: Factor of the inner product; None takes 1 / d.
-        coef: c.
-
-    Returns:
-        Scalar, float64, 0 on average for samples of one distribution, where it may be negative.
-
-    Raises:
-        ValueError: If a set is not (N, d), has fewer than 2 samples or values that are not finite,
-            if the sets differ in d, or if ``degree`` is below 1.
-
-    Example:
-        >>> import torch
-        >>> kernel_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]]))
-        tensor(297.5000, dtype=torch.float64)
-
-    Reference:
-        Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, https://arxiv.org/abs/1801.01401,
-        eq. (4) and section 4.
-    """
-    _check_pair(real, fake)
-    if degree < 1:
-        raise ValueError(f"Expected 'degree' to be at least 1, got {degree}.")
-    kernel = _Polynomial(degree, 1 / real.shape[1] if gamma is None else gamma, coef)
-    return kernel.within(real) + kernel.within(fake) - 2 * kernel.between(real, fake)
-
-
-@torch.no_grad()
-def kernel_distance_of_subsets(
-    real: Tensor,
-    fake: Tensor,
-    subsets: int = 100,
-    subset_size: int = 1000,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Estimate the squared maximum mean discrepancy on random subsets, as published for the KID.
-
-    Each subset of either set is drawn without replacement, and its distance is that of
-    :func:`kernel_distance` with the cubic kernel. The mean estimates the same as that function on
-    all samples, with more variance; the deviation is that of single subsets, not of the mean.
-
-    Args:
-        real: Features of real samples, (N, d).
-        fake: Features of generated samples, (M, d).
-        subsets: How many, at least 1.
-        subset_size: Samples of either set in each, from 2 to the smaller of N and M.
-        generator: Source of the random numbers; the global one of the CPU by default.
-
-    Returns:
-        Mean and population standard deviation over the subsets, two scalars, float64.
-
-    Raises:
-        ValueError: If a set is not (N, d), has fewer than 2 samples or values that are not finite,
-            if the sets differ in d, or if ``subsets`` or ``subset_size`` is out of its range.
-
-    Reference:
-        Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, https://arxiv.org/abs/1801.01401,
-        section 4.
-    """
-    _check_pair(real, fake)
-    most = min(len(real), len(fake))
-    if subsets < 1:
-        raise ValueError(f"Expected 'subsets' to be at least 1, got {subsets}.")
-    if not 2 <= subset_size <= most:
-        raise ValueError(
-            f"Expected 'subset_size' to be from 2 to {most}, the samples of the smaller set, "
-            f"got {subset_size}."
-        )
-    kernel = _Polynomial(3, 1 / real.shape[1], 1.0)
-    distances = []
-    for _ in range(subsets):
-        x = real[_permutation(real, generator)[:subset_size]]
-        y = fake[_permutation(fake, generator)[:subset_size]]
-        distances.append(kernel.within(x) + kernel.within(y) - 2 * kernel.between(x, y))
-    values = torch.stack(distances)
-    return values.mean(), values.std(correction=0)
+    a, b = covariance_root(cov_a.double()), covariance_root(cov_b.double())
+    regular = min(len(a), len(b)) == len(mean_a)
+    return _distance(mean_a.double(), a, mean_b.double(), b, regular)
 
 
 @torch.no_grad()
@@ -234,14 +194,14 @@ def inception_score(
         Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016,
         https://arxiv.org/abs/1606.03498, section 4.
     """
-    _check_features(logits, "logits", at_least=1)
+    check_features(logits=logits)
     n = len(logits)
     if not 1 <= splits <= n:
         raise ValueError(
             f"Expected 'splits' to be from 1 to {n}, the number of samples, got {splits}."
         )
     if generator is not None:
-        logits = logits[_permutation(logits, generator)]
+        logits = logits[permutation(logits, generator)]
     scores = []
     for i in range(splits):
         log_p = logits[i * n // splits : (i + 1) * n // splits].double().log_softmax(dim=1)
@@ -253,90 +213,20 @@ def inception_score(
     return values.mean(), values.std(correction=0)
 
 
-class _Polynomial:
-    """The kernel (gamma x.y + coef)^degree, summed over pairs of samples tile by tile."""
-
-    def __init__(self, degree: int, gamma: float, coef: float) -> None:
-        self.degree, self.gamma, self.coef = degree, gamma, coef
-
-    def _tile(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x.double() @ y.double().T).mul_(self.gamma).add_(self.coef).pow_(self.degree)
-
-    def within(self, x: Tensor) -> Tensor:
-        """Return the mean over the pairs of different samples of one set."""
-        blocks, sums = x.split(_BLOCK), []
-        for i, block in enumerate(blocks):
-            own = self._tile(block, block)
-            sums.append(own.sum() - own.trace())
-            sums += [2 * self._tile(block, other).sum() for other in blocks[i + 1 :]]
-        return torch.stack(sums).sum() / (len(x) * (len(x) - 1))
-
-    def between(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean over the pairs of two sets."""
-        sums = [self._tile(a, b).sum() for a in x.split(_BLOCK) for b in y.split(_BLOCK)]
-        return torch.stack(sums).sum() / (len(x) * len(y))
+def _distance(mean_a: Tensor, a: Tensor, mean_b: Tensor, b: Tensor, regular: bool) -> Tensor:
+    """Return the distance of two means and two roots of covariances."""
+    product = a @ b.T
+    if regular:
+        roots = torch.linalg.eigvalsh(product @ product.T).clamp(min=0).sqrt()
+    else:
+        roots = torch.linalg.svdvals(product)
+    overlap: Tensor = roots.sum()
+    apart = (mean_a - mean_b).square().sum()
+    return apart + a.square().sum() + b.square().sum() - 2 * overlap
 
 
-def _mean(features: Tensor) -> Tensor:
-    sums = [block.double().sum(dim=0) for block in features.split(_BLOCK)]
-    return torch.stack(sums).sum(dim=0) / len(features)
-
-
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean, (d,), and the unbiased covariance, (d, d)."""
-    mean = _mean(features)
-    scatter = mean.new_zeros(len(mean), len(mean))
-    for block in features.split(_BLOCK):
-        centred = block.double() - mean
-        scatter.addmm_(centred.T, centred)
-    return mean, scatter / (len(features) - 1)
-
-
-def _root(cov: Tensor) -> Tensor:
-    """Return A of (rank, d) with A^T A = cov, without the directions that rounding has made."""
-    values, vectors = torch.linalg.eigh(cov)
-    kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
-    root: Tensor = values[kept].sqrt()[:, None] * vectors[:, kept].T
-    return root
-
-
-def _factor(features: Tensor) -> Tensor:
-    """Return A of at most d rows with A^T A the unbiased covariance of the features."""
-    if len(features) > features.shape[1]:
-        return _root(_moments(features)[1])
-    return (features.double() - _mean(features)) / math.sqrt(len(features) - 1)
-
-
-def _permutation(features: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw where the generator is, so that every device sees the same numbers of one."""
-    device = "cpu" if generator is None else generator.device
-    return torch.randperm(len(features), generator=generator, device=device).to(features.device)
-
-
-def _check_finite(values: Tensor, name: str) -> None:
-    bad = int((~values.isfinite()).sum())
-    if bad:
-        raise ValueError(f"Expected '{name}' to be finite, got {bad} values that are not.")
-
-
-def _check_features(features: Tensor, name: str, at_least: int = 2) -> None:
-    if features.dim() != 2 or not features.shape[1]:
-        raise ValueError(f"Expected '{name}' to have shape (N, d), got {tuple(features.shape)}.")
-    if len(features) < at_least:
-        raise ValueError(
-            f"Expected '{name}' to hold at least {at_least} samples, got {len(features)}."
-        )
-    _check_finite(features, name)
-
-
-def _check_pair(real: Tensor, fake: Tensor) -> None:
-    _check_features(real, "real")
-    _check_features(fake, "fake")
-    if real.shape[1] != fake.shape[1]:
-        raise ValueError(
-            "Expected 'real' and 'fake' to have as many features each, "
-            f"got {real.shape[1]} and {fake.shape[1]}."
-        )
+def _width(features: Tensor | Moments) -> int:
+    return features.shape[1] if isinstance(features, Tensor) else len(features.mean)
 
 
 def _check_moments(**moments: Tensor) -> None:
@@ -345,4 +235,7 @@ def _check_moments(**moments: Tensor) -> None:
         shape = (d,) if name.startswith("mean") else (d, d)
         if value.shape != shape:
             raise ValueError(f"Expected '{name}' to have shape {shape}, got {tuple(value.shape)}.")
-        _check_finite(value, name)
+        if wrong := int((~value.isfinite()).sum()):
+            raise ValueError(
+                f"Expected '{name}' to be finite, got NaN or infinity in {wrong} values."
+            )

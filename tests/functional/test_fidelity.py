@@ -1,4 +1,4 @@
-"""Oracles are closed forms, scipy's matrix root, double loops from the papers, and torchmetrics."""
+"""Oracles are closed forms, scipy's matrix root, loops from the papers, and torchmetrics."""
 
 import itertools
 import math
@@ -10,33 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gan.functional import fidelity
+from lightning_gan.functional import features
 from lightning_gan.functional.fidelity import (
     frechet_distance,
+    frechet_distance_floor,
     frechet_distance_from_moments,
     inception_score,
-    kernel_distance,
-    kernel_distance_of_subsets,
 )
-
-Array = npt.NDArray[np.float64]
-
-
-def assert_near(actual: Tensor, expected: Tensor | float, tolerance: float = 1e-10) -> None:
-    expected = torch.as_tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
-
-
-def randn(*shape: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def white(n: int, d: int) -> Tensor:
-    """Return (n, d) whose mean is zero and whose unbiased covariance is one, exactly."""
-    x = randn(n, d)
-    unit: Tensor = torch.linalg.qr(x - x.mean(dim=0)).Q
-    return math.sqrt(n - 1) * unit
+from lightning_gan.functional.moments import Moments, moments
+from tests.functional.feature_sets import GivenFeatures, assert_near, randn, white
 
 
 def frechet_by_scipy(real: Tensor, fake: Tensor) -> float:
@@ -46,27 +28,17 @@ def frechet_by_scipy(real: Tensor, fake: Tensor) -> float:
     return float(apart + np.trace(a + b - 2 * linalg.sqrtm(a @ b).real))
 
 
-def kernel_by_loops(x: Array, y: Array, degree: int, gamma: float, coef: float) -> float:
-    def k(a: Array, b: Array) -> float:
-        return float((gamma * sum(p * q for p, q in zip(a, b, strict=True)) + coef) ** degree)
-
-    n, m = len(x), len(y)
-    own = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    other = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    return own + other - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
-
-
-def score_by_loop(logits: Array) -> float:
+def score_by_loop(logits: npt.NDArray[np.float64]) -> float:
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     marginal = p.mean(axis=0)
     return math.exp(sum((row * np.log(row / marginal)).sum() for row in p) / len(p))
 
 
-@pytest.fixture(params=[3, 7, 2048])
+@pytest.fixture(params=[7, 2048])
 def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Blocks that divide the samples, that do not, and that hold them all."""
+    """Blocks that cut the samples, and that hold them all."""
     size: int = request.param
-    monkeypatch.setattr(fidelity, "_BLOCK", size)
+    monkeypatch.setattr(features, "BLOCK", size)
     return size
 
 
@@ -154,77 +126,10 @@ def test_frechet_keeps_its_digits_far_from_the_origin() -> None:
 def test_frechet_is_torchmetrics() -> None:
     fid = pytest.importorskip("torchmetrics.image.fid")
     real, fake = randn(60, 6), 0.3 + 1.2 * randn(50, 6, seed=1)
-    metric = fid.FrechetInceptionDistance(feature=_Features(6))
+    metric = fid.FrechetInceptionDistance(feature=GivenFeatures(6))
     metric.update(real, real=True)
     metric.update(fake, real=False)
     assert_near(frechet_distance(real, fake), metric.compute(), 1e-10)
-
-
-@pytest.mark.parametrize(
-    ("degree", "gamma", "coef"), [(3, None, 1.0), (2, 0.7, 0.0), (1, 2.0, 3.0)]
-)
-def test_kernel_distance_is_that_of_loops(
-    degree: int, gamma: float | None, coef: float, rows: int
-) -> None:
-    x, y = randn(9, 4), 0.5 + randn(7, 4, seed=1)
-    expected = kernel_by_loops(x.numpy(), y.numpy(), degree, gamma or 0.25, coef)
-    assert_near(kernel_distance(x, y, degree, gamma, coef), expected)
-
-
-def test_kernel_distance_is_unbiased() -> None:
-    """Of four points each, the mean over all pairs of draws without replacement is the whole's."""
-    x, y = randn(4, 2), 1 + randn(4, 2, seed=1)
-    pairs = torch.combinations(torch.arange(4))
-    values = [kernel_distance(x[i], y[j]) for i in pairs for j in pairs]
-    assert_near(torch.stack(values).mean(), kernel_distance(x, y))
-    assert min(kernel_distance(x[i], x[j]) for i in pairs for j in pairs) < 0
-
-
-def test_kernel_distance_is_torchmetrics() -> None:
-    kid = pytest.importorskip("torchmetrics.image.kid")
-    x, y = randn(20, 5), 0.5 + randn(20, 5, seed=1)
-    with pytest.warns(UserWarning, match="will save all extracted features"):
-        metric = kid.KernelInceptionDistance(feature=_Features(5), subsets=2, subset_size=20)
-    metric.update(x, real=True)
-    metric.update(y, real=False)
-    mean, std = kernel_distance_of_subsets(x, y, subsets=2, subset_size=20)
-    assert_near(mean, metric.compute()[0])
-    assert_near(std, 0.0)
-    assert_near(kernel_distance(x, y), mean)
-
-
-def test_subsets_are_drawn_without_replacement() -> None:
-    """Two of three points: the three distances between the choices are known."""
-    x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[2.0], [2.5]])
-    known = [kernel_distance(x[[i, j]], y).item() for i, j in ((0, 1), (0, 2), (1, 2))]
-    seen = set()
-    for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        value, _ = kernel_distance_of_subsets(x, y, 1, 2, generator)
-        seen.add(min(known, key=lambda k, v=value: abs(k - v)))  # type: ignore[misc]
-        assert min(abs(value - k) for k in known) < 1e-9
-    assert seen == set(known)
-
-
-def test_subsets_have_a_mean_and_a_population_deviation() -> None:
-    x, y = randn(30, 3), randn(25, 3, seed=1)
-    mean, std = kernel_distance_of_subsets(x, y, 5, 10, torch.Generator().manual_seed(3))
-    generator = torch.Generator().manual_seed(3)
-    singles = [kernel_distance_of_subsets(x, y, 1, 10, generator)[0].item() for _ in range(5)]
-    assert_near(mean, float(np.mean(singles)))
-    assert_near(std, float(np.std(singles)))
-    assert std > 0
-
-
-def test_subsets_come_from_the_given_generator() -> None:
-    x, y = randn(30, 3), randn(30, 3, seed=1)
-    before = torch.get_rng_state()
-    a = kernel_distance_of_subsets(x, y, 3, 10, torch.Generator().manual_seed(5))
-    b = kernel_distance_of_subsets(x, y, 3, 10, torch.Generator().manual_seed(5))
-    assert a == b
-    assert torch.equal(torch.get_rng_state(), before)
-    kernel_distance_of_subsets(x, y, 1, 10)
-    assert not torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("n", "splits"), [(12, 1), (12, 4), (103, 10), (5, 5)])
@@ -256,12 +161,55 @@ def test_inception_score_permutes_only_with_a_generator() -> None:
     assert_near(inception_score(logits, 1, torch.Generator().manual_seed(0))[0], 4.0)
 
 
-MEASURES: list[Callable[[Tensor, Tensor], Tensor]] = [
-    frechet_distance,
-    kernel_distance,
-    lambda real, fake: kernel_distance_of_subsets(real, fake, 2, 2)[0],
-]
-every = pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize(("n", "m"), [(30, 30), (6, 40), (40, 6), (5, 3), (7, 6)])
+def test_moments_stand_for_their_set(n: int, m: int) -> None:
+    real, fake = randn(n, 6), 1 + 2 * randn(m, 6, seed=1)
+    expected = frechet_distance(real, fake)
+    assert frechet_distance(moments(real), fake) == expected
+    assert frechet_distance(real, moments(fake)) == expected
+    assert_near(frechet_distance(moments(fake), moments(real)), expected, 1e-12)
+
+
+def test_frechet_of_many_features() -> None:
+    """As exact with more samples than features as the closed form of scaled and shifted ones."""
+    x = white(300, 200)
+    a, b = torch.linspace(0.01, 3, 200).double(), torch.linspace(2, 0.02, 200).double()
+    expected = (a - b).square().sum() + 200 * 0.5**2
+    assert_near(frechet_distance(a * x, b * x + 0.5), expected, 1e-12)
+
+
+@pytest.mark.parametrize(("n", "m"), [(50, 50), (50, 90)])
+def test_floor_of_unit_variances(n: int, m: int) -> None:
+    d = 7
+    unit = Moments(1000, torch.zeros(d).double(), torch.eye(d).double())
+    expected = d * (1 / n + 1 / m) + d * (d + 1) / 4 * (1 / (n - 1) + 1 / (m - 1))
+    assert_near(frechet_distance_floor(unit, n, m), expected)
+    rotated = unit._replace(root=torch.linalg.qr(randn(d, d)).Q * 2)
+    assert_near(frechet_distance_floor(rotated, n, m), 4 * expected)
+    assert_near(frechet_distance_floor(unit._replace(root=unit.root[:0]), n, m), 0.0)
+
+
+def test_floor_is_what_samples_of_one_distribution_reach() -> None:
+    scales = torch.tensor([3.0, 1.0, 0.5, 0.1])
+    generator = torch.Generator().manual_seed(0)
+    drawn = [
+        frechet_distance(*(torch.randn(n, 4, generator=generator) * scales for n in (200, 300)))
+        for _ in range(120)
+    ]
+    known = Moments(10**6, torch.zeros(4).double(), scales.double().diag())
+    values = torch.stack(drawn)
+    error = values.std() / math.sqrt(len(values))
+    floor = frechet_distance_floor(known, 200, 300)
+    assert abs(values.mean() - floor) < 3 * error
+    assert error < 0.1 * floor
+
+
+def test_floor_of_a_set_with_missing_dimensions() -> None:
+    """Two of five dimensions are only rotated in, and change nothing."""
+    few = moments(randn(50, 3))
+    rotation = torch.linalg.qr(randn(5, 3, seed=1)).Q
+    more = few._replace(root=few.root @ rotation.T)
+    assert_near(frechet_distance_floor(more, 90, 80), frechet_distance_floor(few, 90, 80))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.uint8])
@@ -269,81 +217,46 @@ every = pytest.mark.parametrize("measure", MEASURES)
 def test_other_types_are_promoted(dtype: torch.dtype, n: int) -> None:
     real, fake = (10 * randn(n, 6).abs()).to(dtype), (9 * randn(n, 6, seed=1).abs()).to(dtype)
     with torch.autocast("cpu", torch.bfloat16):
-        actual = [frechet_distance(real, fake), kernel_distance(real, fake)]
-        actual += inception_score(real, 2)
+        actual = [frechet_distance(real, fake), *inception_score(real, 2)]
     a, b = real.double(), fake.double()
-    for one, expected in zip(
-        actual, [frechet_distance(a, b), kernel_distance(a, b), *inception_score(a, 2)], strict=True
-    ):
+    for one, expected in zip(actual, [frechet_distance(a, b), *inception_score(a, 2)], strict=True):
         assert_near(one, expected, 1e-14)
 
 
-@every
-def test_no_gradient_flows(measure: Callable[[Tensor, Tensor], Tensor]) -> None:
-    assert not measure(randn(9, 3).requires_grad_(), randn(9, 3)).requires_grad
-    assert not inception_score(randn(20, 3).requires_grad_())[0].requires_grad
-
-
-@every
-@pytest.mark.parametrize(
-    ("real", "fake", "message"),
-    [
-        (torch.ones(4), torch.ones(4, 2), r"Expected 'real' to have shape \(N, d\), got \(4,\)\."),
-        (torch.ones(4, 2), torch.ones(4, 2, 1), r"Expected 'fake' to have .*, got \(4, 2, 1\)\."),
-        (torch.ones(4, 0), torch.ones(4, 0), r"Expected 'real' to have .*, got \(4, 0\)\."),
-        (torch.ones(4, 2), torch.ones(1, 2), "Expected 'fake' to hold at least 2 samples, got 1."),
-        (torch.ones(4, 2), torch.ones(4, 3), "to have as many features each, got 2 and 3."),
-        (torch.ones(4, 2), torch.full((4, 2), math.nan), "Expected 'fake' to be finite, got 8"),
-        (
-            torch.tensor([[1.0], [math.inf]]),
-            torch.ones(4, 1),
-            "Expected 'real' to be finite, got 1",
-        ),
-    ],
-)
-def test_refuses_sets(
-    measure: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        measure(real, fake)
+def test_no_gradient_flows() -> None:
+    x = randn(20, 3).requires_grad_()
+    assert not frechet_distance(x, randn(9, 3)).requires_grad
+    assert not frechet_distance(moments(x), x).requires_grad
+    assert not inception_score(x)[0].requires_grad
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: kernel_distance(x, x, degree=0), "Expected 'degree' to be at least 1, got 0."),
-        (
-            lambda x: kernel_distance_of_subsets(x, x),
-            "'subset_size' to be from 2 to 5, .* got 1000",
-        ),
-        (lambda x: kernel_distance_of_subsets(x, x, 1, 1), "'subset_size' to be .*, got 1"),
-        (lambda x: kernel_distance_of_subsets(x, x, 0, 3), "'subsets' to be at least 1, got 0"),
         (lambda x: inception_score(x, 6), "Expected 'splits' to be from 1 to 5, .*, got 6"),
         (lambda x: inception_score(x, 0), "Expected 'splits' to be .*, got 0"),
         (lambda x: inception_score(x[0]), r"'logits' to have shape \(N, d\), got \(2,\)"),
         (lambda x: inception_score(x[:0]), "'logits' to hold at least 1 samples, got 0"),
-        (lambda x: inception_score(x / 0), "'logits' to be finite, got 10"),
+        (lambda x: inception_score(x / 0), "'logits' to be finite, got NaN or infinity in 5 of 5"),
+        (lambda x: frechet_distance(x, x[:1]), "'fake' to hold at least 2 samples, got 1"),
+        (lambda x: frechet_distance(x, x / 0), "'fake' to be finite, got NaN or infinity in 5"),
+        (lambda x: frechet_distance(x[0], x), r"'real' to have shape \(N, d\), got \(2,\)"),
+        (
+            lambda x: frechet_distance(moments(x), x[:, :1]),
+            "'real' and 'fake' to have the same number of features, got 2 and 1",
+        ),
+        (lambda x: frechet_distance_floor(moments(x), 1, 5), "'n_real' to be at least 2, got 1"),
+        (lambda x: frechet_distance_floor(moments(x), 5, 0), "'n_fake' to be at least 2, got 0"),
         (
             lambda x: frechet_distance_from_moments(x[0], x[:2], x[0], x[:3]),
             r"'cov_b' to have shape \(2, 2\), got \(3, 2\)",
         ),
         (
             lambda x: frechet_distance_from_moments(x[0], x[:2], x[0] / 0, x[:2]),
-            "'mean_b' to be finite, got 2",
+            "'mean_b' to be finite, got NaN or infinity in 2 values",
         ),
     ],
 )
 def test_refuses_values(call: Callable[[Tensor], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(torch.ones(5, 2))
-
-
-class _Features(torch.nn.Module):
-    """What torchmetrics takes for an extractor, of features that are there already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features

@@ -1,0 +1,206 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_gan.functional import precision_recall_density_coverage
+from lightning_gan.functional.modes import (
+    calibrate,
+    class_coverage,
+    expected_coverage,
+    memorization,
+    repetition,
+)
+
+
+def exactly(actual: torch.Tensor | float, expected: float) -> None:
+    torch.testing.assert_close(float(actual), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shares", [None, [0.1, 0.2, 0.3, 0.4], [30.0, 10.0, 0.0, 10.0]])
+def test_divergence_of_classes(shares: list[float] | None) -> None:
+    predictions = [0, 0, 0, 1, 3, 3]
+    real = np.ones(4) if shares is None else np.array(shares)
+    real = real / real.sum()
+    expected = 0.0
+    for label in set(predictions):
+        share = predictions.count(label) / len(predictions)
+        expected += share * math.log(share / real[label])
+    weights = None if shares is None else torch.tensor(shares)
+    found = class_coverage(torch.tensor(predictions), 4, weights)
+    assert found.modes.item() == 3
+    torch.testing.assert_close(found.kl.item(), expected, rtol=1e-6, atol=0)
+
+
+def test_divergence_of_a_share_of_the_classes_is_its_logarithm() -> None:
+    found = class_coverage(torch.arange(100).repeat(3), 1000)
+    assert found.modes.item() == 100
+    exactly(found.kl, math.log(10))
+    exactly(class_coverage(torch.arange(10), 10).kl, 0.0)
+
+
+def test_a_class_that_the_data_lack() -> None:
+    shares = torch.tensor([1.0, 1.0, 0.0])
+    assert class_coverage(torch.tensor([0, 1, 2]), 3, shares).kl == math.inf
+    exactly(class_coverage(torch.tensor([0, 1]), 3, shares).kl, 0.0)
+
+
+def test_divergence_by_chance() -> None:
+    draws = torch.randint(10, (400, 500))
+    mean = torch.stack([class_coverage(draw, 10).kl for draw in draws]).mean()
+    torch.testing.assert_close(mean.item(), 9 / (2 * 500), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "shares", "message"),
+    [
+        (torch.zeros(0, dtype=torch.int64), None, r"to be classes \(M,\), got shape \(0,\)"),
+        (torch.zeros(2, 2, dtype=torch.int64), None, r"got shape \(2, 2\)"),
+        (torch.tensor([0, 4]), None, r"'predictions' to be in \[0, 2\], got 4"),
+        (torch.tensor([0, -1]), None, r"'predictions' to be in \[0, 2\], got -1"),
+        (torch.tensor([0]), torch.ones(2), r"'real_shares' to have shape \(3,\), got \(2,\)"),
+        (torch.tensor([0]), torch.zeros(3), "'real_shares' not to be below 0 and not all 0"),
+        (torch.tensor([0]), torch.tensor([1.0, -1.0, 1.0]), "'real_shares' not to be below 0"),
+        (torch.tensor([0]), torch.tensor([1.0, math.nan, 1.0]), "'real_shares' not to be below 0"),
+    ],
+)
+def test_wrong_classes(
+    predictions: torch.Tensor, shares: torch.Tensor | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        class_coverage(predictions, 3, shares)
+
+
+def test_logits_are_no_classes() -> None:
+    with pytest.raises(TypeError, match=r"'predictions' to be int64, got torch\.float32"):
+        class_coverage(torch.randn(3), 3)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+def test_memorization_is_the_statistic_of_mann_and_whitney(digits: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    fake, held_out = torch.rand(40).double().round(decimals=digits), torch.rand(31).double() + 0.2
+    held_out = held_out.round(decimals=digits)
+    wins = 0.0
+    for f in fake.tolist():
+        wins += sum((f < h) + 0.5 * (f == h) for h in held_out.tolist())
+    found = memorization(fake, held_out)
+    exactly(found.score, wins / (40 * 31))
+    exactly(found.score, stats.mannwhitneyu(held_out, fake).statistic / (40 * 31))
+
+
+def test_copies_are_memorized() -> None:
+    held_out = torch.arange(1.0, 1001.0)
+    found = memorization(torch.zeros(50), held_out)
+    assert (found.score.item(), found.copies.item()) == (1, 1)
+    exactly(memorization(held_out, held_out).score, 0.5)
+    exactly(memorization(held_out, held_out).copies, 0.01)
+    exactly(memorization(torch.tensor([9.5, 10.0, 10.5, 99.0]), held_out).copies, 0.5)
+    assert memorization(torch.full((3,), 2000.0), held_out).score.item() == 0
+
+
+def test_copies_where_held_out_samples_are_copies_too() -> None:
+    found = memorization(torch.zeros(4), torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    assert found.copies.item() == 1
+    exactly(found.score, 0.625)
+
+
+def test_memorization_of_many_takes_no_pairs() -> None:
+    found = memorization(torch.rand(100_000), torch.rand(90_000))  # pairs: 72 GB
+    torch.testing.assert_close(found.score.item(), 0.5, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(0), r"to be distances \(N,\), got shape \(0,\)"),
+        (torch.zeros(3, 2), r"to be distances \(N,\), got shape \(3, 2\)"),
+        (torch.tensor([1.0, math.nan]), "to be numbers, got NaN"),
+    ],
+)
+def test_wrong_distances(wrong: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match="'held_out_nearest' " + message):
+        memorization(torch.ones(2), wrong)
+    with pytest.raises(ValueError, match="'fake_nearest' " + message):
+        memorization(wrong, torch.ones(2))
+    with pytest.raises(ValueError, match="'fake_radii' " + message):
+        repetition(torch.ones(2), wrong)
+
+
+def test_repetition() -> None:
+    real, fake = torch.rand(31) + 1, torch.cat([torch.zeros(10), torch.rand(21) / 4])
+    typical = float(np.median(real.numpy()))
+    found = repetition(real, fake)
+    torch.testing.assert_close(
+        found.spread.item(), float(np.median(fake.numpy())) / typical, rtol=1e-6, atol=0
+    )
+    exactly(found.repeats, float(np.mean(fake.numpy() < 0.1 * typical)))
+    assert repetition(torch.zeros(3), torch.zeros(3)).spread.isnan()
+
+
+@pytest.mark.parametrize(("real", "fake", "k"), [(7, 4, 3), (50, 50, 5), (20, 90, 5), (30, 1, 1)])
+def test_coverage_of_one_distribution(real: int, fake: int, k: int) -> None:
+    """Of a sample's N - 1 + M neighbours in any order, not all k nearest ones are real."""
+    expected = 1 - math.comb(real - 1, k) / math.comb(real - 1 + fake, k)
+    exactly(expected_coverage(real, fake, k), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((5, 5, 5), "'k' to be at least 1 and below the 5 real samples, got 5"),
+        ((5, 5, 0), "'k' to be at least 1"),
+        ((9, 0, 5), "'num_fake' to be at least 1, got 0"),
+    ],
+)
+def test_coverage_of_nothing(arguments: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        expected_coverage(*arguments)
+
+
+def test_levels_are_those_of_the_splits() -> None:
+    features = torch.randn(61, 3)
+    splits = torch.Generator().manual_seed(4)
+    scores, small = [], []
+    for _ in range(3):
+        a, b = features[torch.randperm(61, generator=splits)][:60].split(30)
+        scores.append(torch.stack(precision_recall_density_coverage(a, b)).numpy())
+        small.append(torch.stack(precision_recall_density_coverage(a[:7], b[:7])).numpy())
+    levels = calibrate(features, repeats=3, generator=torch.Generator().manual_seed(4))
+    assert levels.size == 30
+    np.testing.assert_allclose(levels[1:5], np.mean(scores, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(levels[5:9], np.std(scores, axis=0, ddof=1), rtol=1e-9, atol=1e-12)
+    drift = (np.mean(scores, axis=0) - np.mean(small, axis=0))[:2].mean() / math.log(30 / 7)
+    exactly(levels.drift, float(drift))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_levels_of_uniform_samples(dim: int) -> None:
+    levels = calibrate(torch.rand(1200, dim), sample_size=400)
+    assert levels.size == 400
+    torch.testing.assert_close(levels.density, 1.0, rtol=0.05, atol=0)
+    torch.testing.assert_close(levels.coverage, expected_coverage(400, 400), rtol=0.02, atol=0)
+    torch.testing.assert_close(levels.radius_drift, -1 / dim, rtol=0.25, atol=0)
+
+
+def test_levels_are_always_the_same() -> None:
+    features = torch.randn(100, 2)
+    state = torch.get_rng_state()
+    assert calibrate(features) == calibrate(features)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = calibrate(features, generator=torch.Generator().manual_seed(1))
+    assert other != calibrate(features)
+
+
+def test_levels_of_copies_are_finite() -> None:
+    assert all(map(math.isfinite, calibrate(torch.zeros(40, 2))))
+
+
+def test_too_few_samples_for_levels() -> None:
+    with pytest.raises(ValueError, match=r"10 real samples in each part .*, got 9"):
+        calibrate(torch.randn(19, 2))
+    with pytest.raises(ValueError, match="'repeats' to be at least 2, got 1"):
+        calibrate(torch.randn(40, 2), repeats=1)
+    with pytest.raises(ValueError, match="NaN"):
+        calibrate(torch.full((40, 2), math.nan))
