@@ -2,10 +2,12 @@
 
 import os
 import sys
+import tempfile
 
 # Before numerical libraries start their threads: the processes of a test share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
+os.environ["LIGHTNING_GAN_CACHE"] = tempfile.mkdtemp()  # of no user, and empty
 
 from collections.abc import Iterator
 
