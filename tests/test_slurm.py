@@ -14,7 +14,7 @@ from lightning_gan.training import read_checkpoint
 from tests.test_cli import points_run
 
 RECIPE = Path(__file__).parents[1] / "configs" / "slurm.sbatch"
-STEPS = 400
+STEPS = 200
 
 # What SLURM tells each task, and what happens to a job that is requeued: its tasks are killed.
 SRUN = f"""#!/bin/bash
@@ -45,7 +45,7 @@ def test_recipe_requeues_and_resumes(tmp_path: Path) -> None:
     longer = [
         *arguments,
         *("--trainer.max_steps", str(STEPS), "--seed_everything", "3"),
-        *("--samples.every_n_steps", str(STEPS), "--checkpoint.every_n_train_steps", "20"),
+        *("--samples.every_n_steps", str(STEPS), "--checkpoint.every_n_train_steps", "5"),
     ]
     (tmp_path / "empty.yaml").write_text("{}\n")
     environment = os.environ | {

@@ -36,7 +36,7 @@ from tests.toys import (
     toy_trainer,
 )
 
-REAL, FAKE = torch.randn(6, 2), torch.randn(6, 2)
+REAL, FAKE = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(0))
 SLOPE = torch.tensor([3.0, 4.0])  # of norm 5
 
 
