@@ -1,5 +1,6 @@
 """The command line, end to end."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from lightning_gan.cli import main
 from lightning_gan.data import Digits
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import CheckpointError, read_checkpoint
-from tests.toys import VARIANTS, config_of, flat
+from tests.toys import VARIANTS, assert_same, config_of, flat
 
 # A checkpoint's folder of another run, and loaders without workers: known and meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -43,11 +44,20 @@ def points_run(folder: Path, variant: str = "WGANGP", *more: str) -> list[str]:
     ]
 
 
+# Arguments with arguments of their own, which a checkpoint has to bring back.
+NESTED = [
+    *("--model.penalties+=R1", "--model.penalties.interval", "2", "--model.penalties+=Drift"),
+    *("--model.optimizer_g", "OptimisticAdam", "--model.optimizer_g.lr", "CosineSchedule"),
+    *("--model.optimizer_g.lr.start=1e-3", "--model.optimizer_g.lr.end=0"),
+    *("--model.optimizer_g.lr.images", "400", "--model.replay", "ExperienceReplay"),
+]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: Any) -> Path:
     """Return the folder of a finished run."""
     folder: Path = tmp_path_factory.mktemp("run")
-    main(points_run(folder))
+    main(points_run(folder, "WGANGP", *NESTED))
     return folder / "version_0"
 
 
@@ -59,13 +69,23 @@ def ring_run(folder: Path, variant: str, *more: str) -> list[str]:
         *("--data.num_samples", "400", "--data.batch_size", "10"),
         *("--trainer.logger.save_dir", str(folder), "--trainer.logger.name", "null"),
         *SHORT,
+        *("--samples.every_n_steps", "4"),  # a plot takes longer than the run
         *more,
     ]
 
 
+def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    with pytest.raises(SystemExit):
+        main([*arguments, "--print_config"])
+    return yaml.safe_load(capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_run_folder_is_complete_and_loads_without_arguments(variant: str, tmp_path: Path) -> None:
+def test_run_folder_is_complete_and_loads_without_arguments(
+    variant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(ring_run(tmp_path, variant, "--trainer.log_every_n_steps", "2"))
+    capsys.readouterr()
     folder = tmp_path / "version_0"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert {
@@ -81,23 +101,32 @@ def test_run_folder_is_complete_and_loads_without_arguments(variant: str, tmp_pa
     assert type(model) is VARIANTS[variant]
     assert isinstance(model.ema_generator, nn.Module)
     assert model.sample(3).shape == (3, 2)
-    # The resolved configuration runs again, and ends in the same weights.
-    main(["fit", "--config", str(folder / "config.yaml")])
-    again = AdversarialModule.load_from_checkpoint(tmp_path / "version_1/checkpoints/last.ckpt")
+    # The resolved configuration, of which the model above was built, says the same again.
+    resolved = folder / "config.yaml"
+    again = printed_config(capsys, "fit", "--config", str(resolved))
+    assert again == yaml.safe_load(resolved.read_text())
+
+
+def test_resolved_configuration_ends_in_the_same_weights(tmp_path: Path) -> None:
+    main(ring_run(tmp_path, "ProGAN"))
+    main(["fit", "--config", str(tmp_path / "version_0" / "config.yaml")])
+    model, again = (
+        AdversarialModule.load_from_checkpoint(tmp_path / version / "checkpoints" / "last.ckpt")
+        for version in ("version_0", "version_1")
+    )
     torch.testing.assert_close(flat(again), flat(model), rtol=0, atol=0)
 
 
 def test_resume_from_the_command_line_is_exact(run: Path, tmp_path: Path) -> None:
     earlier = run / "checkpoints" / "step_00000002.ckpt"
-    main(points_run(tmp_path, "WGANGP", "--ckpt_path", str(earlier)))
+    main(points_run(tmp_path, "WGANGP", *NESTED, "--ckpt_path", str(earlier)))
     actual, expected = (
         read_checkpoint(folder / "checkpoints" / "last.ckpt")
         for folder in (tmp_path / "version_0", run)
     )
     # A run without a configured seed draws one; the resumed run goes on with the checkpoint's.
-    assert actual["lightning_gan"] == expected["lightning_gan"]
-    for name, weight in expected["state_dict"].items():
-        torch.testing.assert_close(actual["state_dict"][name], weight, rtol=0, atol=0)
+    for part in ("lightning_gan", "state_dict", "optimizer_states"):
+        assert_same(actual[part], expected[part], part)
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
@@ -110,7 +139,30 @@ def test_evaluation_of_a_run(
     main([command, "--config", config, "--ckpt_path", checkpoint, *folder])
     if command != "predict":
         stage = {"validate": "val", "test": "test"}[command]
-        assert f"{stage}/d_loss" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert f"{stage}/d_loss" in shown
+        assert ("Verdict: " in shown) == (command == "test")
+
+
+def test_a_checkpoint_finds_the_configuration_of_its_run(run: Path, tmp_path: Path) -> None:
+    place = ["--trainer.logger.save_dir", str(tmp_path)]
+    main(["test", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *place])
+    table = json.loads((tmp_path / "version_0" / "evaluation.json").read_text())
+    assert table["protocol"]["extractor"] == "points"
+    assert table["protocol"]["generated samples"] == table["protocol"]["real samples"] == 400
+
+
+def test_an_evaluated_run_keeps_the_best_checkpoint(tmp_path: Path) -> None:
+    main(points_run(tmp_path, "GAN", "--evaluation.every_n_steps", "2"))
+    folder = tmp_path / "version_0"
+    names = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "step_00000002.ckpt", "step_00000004.ckpt"}
+    distances = {}
+    for step in (2, 4):
+        report = json.loads((folder / "evaluation" / f"step_{step:08d}.json").read_text())
+        distances[report["figures"]["fd/points"]] = step
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    assert best["global_step"] == distances[min(distances)]
 
 
 def test_damaged_checkpoint_is_refused_before_anything(run: Path, tmp_path: Path) -> None:
@@ -167,12 +219,6 @@ def test_errors_of_other_code_keep_their_traceback(tmp_path: Path) -> None:
             ["fit", "--model=GAN", "--model.generator=MLPGenerator", *torch_layer, *sizes,
              "--model.discriminator.kernel_size=1", "--data=GaussianMixture"]
         )  # fmt: skip
-
-
-def printed_config(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    with pytest.raises(SystemExit):
-        main([*arguments, "--print_config"])
-    return yaml.safe_load(capsys.readouterr().out)
 
 
 def test_every_part_is_configurable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

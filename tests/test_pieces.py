@@ -1,4 +1,4 @@
-"""Every piece works for any variant from YAML: ddp on two processes, bf16, and exact resume."""
+"""Every piece works for any variant: from YAML, on two processes, in bf16, with exact resume."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning import Trainer
+from lightning.pytorch.cli import instantiate_class, instantiate_module
 
+from lightning_gan.callbacks import GANCheckpoint, GeneratorEMA, SampleGrid
 from lightning_gan.cli import main
+from lightning_gan.data import Digits
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import read_checkpoint
 from tests.ranks import Ranks
-from tests.toys import assert_same
+from tests.toys import VARIANTS, assert_same
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
 
@@ -221,6 +225,7 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "lookahead": ("DRAGAN", {}),
+    "evaluation": ("GAN", {}),
     "progressive growing": (
         "LSGAN",
         {
@@ -250,28 +255,65 @@ CALLBACKS = {
 }
 
 
-def _run(rank: int, folder: Path, piece: str, ckpt_path: str | None) -> None:
+# Evaluated before the training, at the checkpoint and at the end.
+EVALUATION = {
+    "every_n_steps": 2,
+    "num_images": 30,
+    "num_real": 50,
+    "extractor": _piece(
+        "extractors.DomainClassifier", image_channels=1, image_size=[16, 16], num_classes=10
+    ),
+}
+
+
+TRAINER: dict[str, Any] = {
+    "max_steps": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp",
+    "precision": "bf16-mixed", "enable_progress_bar": False, "enable_model_summary": False,
+    "limit_val_batches": 0.2, "log_every_n_steps": 2,
+}  # fmt: skip
+
+
+def _data(piece: str) -> dict[str, int]:
+    large = any(family in str(PIECES[piece]) for family in ("ResNet", "BigGAN"))
+    return {"image_size": 32 if large else 16, "batch_size": 10}
+
+
+def _callbacks(piece: str) -> list[dict[str, Any]]:
+    return [CALLBACKS[piece]] if piece in CALLBACKS else []
+
+
+def _run(rank: int, folder: Path, piece: str, ckpt_path: Path | None = None) -> None:
     variant, options = PIECES[piece]
-    callbacks = [CALLBACKS[piece]] if piece in CALLBACKS else []
     networks = {"generator": GENERATOR, "discriminator": DISCRIMINATOR}
-    side = 32 if "ResNet" in str(options) or "BigGAN" in str(options) else 16
     config = {
         "seed_everything": 1,
         "model": _piece(variant, **networks | options),
-        "data": _piece("data.Digits", image_size=side, batch_size=10),
-        "trainer": {"max_steps": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp",
-                    "precision": "bf16-mixed", "enable_progress_bar": False,
-                    "enable_model_summary": False, "limit_val_batches": 0.2,
-                    "log_every_n_steps": 2, "callbacks": callbacks},
+        "data": _piece("data.Digits", **_data(piece)),
+        "trainer": TRAINER | {"callbacks": _callbacks(piece)},
         "checkpoint": {"every_n_train_steps": 2, "dirpath": str(folder / "checkpoints")},
         "ema": {"half_life": 50},
+        "evaluation": EVALUATION if piece == "evaluation" else {},
         "samples": {"dirpath": str(folder / "samples")},
     }  # fmt: skip
     path = folder / f"config_{rank}.yaml"
     path.write_text(yaml.safe_dump(config))
     resume = [] if ckpt_path is None else [f"--ckpt_path={ckpt_path}"]
-    logger = ["--trainer.logger.save_dir", str(folder)]
-    main(["fit", f"--config={path}", *logger, *resume])
+    main(["fit", f"--config={path}", "--trainer.logger.save_dir", str(folder), *resume])
+
+
+def _resume(rank: int, folder: Path, piece: str, ckpt_path: Path) -> None:
+    """Go on with new parts, the model from the arguments in the checkpoint."""
+    arguments = read_checkpoint(ckpt_path)["hyper_parameters"]
+    del arguments["_instantiator"]
+    callbacks = [
+        *(instantiate_class((), callback) for callback in _callbacks(piece)),
+        GeneratorEMA(half_life=50),
+        SampleGrid(dirpath=folder / "samples"),
+        GANCheckpoint(folder / "checkpoints", every_n_train_steps=2),
+    ]
+    trainer = Trainer(**TRAINER, callbacks=callbacks, logger=False, default_root_dir=folder)
+    model = instantiate_module(VARIANTS[PIECES[piece][0]], arguments)
+    trainer.fit(model, Digits(**_data(piece)), ckpt_path=ckpt_path)
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -279,9 +321,10 @@ def test_piece_on_two_ranks_in_bf16_with_resume(piece: str, ranks: Ranks, tmp_pa
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for folder in (whole, resumed):
         folder.mkdir()
-    ranks.run(_run, whole, piece, None)
+    ranks.run(_run, whole, piece)
     earlier = whole / "checkpoints" / "step_00000002.ckpt"
-    ranks.run(_run, resumed, piece, str(earlier))
+    # Where there is an evaluation, the command line adds a second checkpoint callback.
+    ranks.run(_run if piece == "evaluation" else _resume, resumed, piece, earlier)
     expected = read_checkpoint(whole / "checkpoints" / "last.ckpt")
     actual = read_checkpoint(resumed / "checkpoints" / "last.ckpt")
     assert expected["global_step"] == 4

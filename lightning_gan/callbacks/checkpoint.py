@@ -68,6 +68,9 @@ class GANCheckpoint(ModelCheckpoint):
             FileExistsError: If a run that does not resume finds checkpoints in its folder.
         """
         super().on_train_start(trainer, pl_module)
+        self._refuse_other_runs(trainer)
+
+    def _refuse_other_runs(self, trainer: Trainer) -> None:
         goes_on = trainer.ckpt_path or self.last_model_path  # from a file, or in this process
         if goes_on or self._dry(trainer) or self._enable_version_counter:
             return
@@ -92,3 +95,41 @@ class GANCheckpoint(ModelCheckpoint):
     @staticmethod
     def _dry(trainer: Trainer) -> bool:
         return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+class BestCheckpoint(GANCheckpoint):
+    """Keep the checkpoint with the best figure of an evaluation, beside those of another callback.
+
+    Args:
+        dirpath: Folder of the checkpoints; None takes ``checkpoints`` in the run's folder.
+        filename: Name of the file, without its ending.
+        monitor: Logged value; by default the Fréchet distance of
+            :class:`~lightning_gan.callbacks.Evaluation`, whichever its extractor.
+        mode: Whether small (``min``) or large (``max``) values are better.
+        every_n_train_steps: Generator iterations between two looks, the evaluation's interval; None
+            looks after each validation.
+        **kwargs: See Lightning's ``ModelCheckpoint``.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path | None = None,
+        filename: str | None = "best",
+        monitor: str | None = "eval/frechet_distance",
+        mode: str = "min",
+        every_n_train_steps: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            dirpath,
+            filename,
+            monitor,
+            mode,
+            save_top_k=1,
+            save_last=False,
+            every_n_train_steps=every_n_train_steps,
+            **kwargs,
+        )
+
+    def _refuse_other_runs(self, trainer: Trainer) -> None:
+        """Leave that to the callback whose folder it is."""

@@ -91,6 +91,11 @@ def scatter_plot(
         axes.legend(loc="upper right", markerscale=2)
     else:  # too many entries for a corner
         figure.legend(loc="outside lower center", ncols=4, markerscale=2, fontsize="small")
+    return drawn(canvas)
+
+
+def drawn(canvas: FigureCanvasAgg) -> Tensor:
+    """Return what a figure shows, (3, H, W) uint8."""
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (H, W, 3)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)

@@ -1,5 +1,7 @@
 """Commands of the command line that are not a Trainer's, one a file."""
 
+from lightning_gan.commands.evaluate import evaluate
+from lightning_gan.commands.fit_extractor import fit_extractor
 from lightning_gan.commands.sample import add_sample_arguments, sample
 
-__all__ = ["add_sample_arguments", "sample"]
+__all__ = ["add_sample_arguments", "evaluate", "fit_extractor", "sample"]
