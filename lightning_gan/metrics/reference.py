@@ -18,7 +18,7 @@ from lightning_gan.functional import (
     nearest_distances,
     neighborhood,
 )
-from lightning_gan.metrics.verdict import Levels, calibrate
+from lightning_gan.metrics.levels import Levels, calibrate
 from lightning_gan.training.sealed_file import (
     CheckpointError,
     damage,

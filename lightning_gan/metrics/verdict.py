@@ -16,9 +16,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_gan.functional.modes import Levels, calibrate, expected_coverage
-
-__all__ = ["VERDICTS", "Evidence", "Levels", "Verdict", "calibrate", "judge"]
+from lightning_gan.functional import expected_coverage
+from lightning_gan.metrics.levels import Levels
 
 VERDICTS = (
     "healthy",

@@ -120,8 +120,8 @@ def test_the_same_content_under_another_name_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_what_has_changed_is_measured_anew(change: dict[str, Any], tmp_path: Path) -> None:
-    measure(tmp_path)
-    seen, reference = measure(tmp_path, **change)
+    measure(tmp_path, metrics=["fid"])
+    seen, reference = measure(tmp_path, metrics=["fid"], **change)
     assert seen == len(reference.features) == change.get("n", change.get("count", 60))
     assert len(files(tmp_path)) == 2
 
@@ -148,9 +148,9 @@ def test_features_of_a_smaller_comparison_serve_the_larger(tmp_path: Path) -> No
 
 
 def test_another_layout_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure(tmp_path)
+    measure(tmp_path, metrics=["fid"])
     monkeypatch.setattr(module, "LAYOUT", module.LAYOUT + 1)
-    assert measure(tmp_path)[0] == 60
+    assert measure(tmp_path, metrics=["fid"])[0] == 60
     assert len(files(tmp_path)) == 2
 
 
@@ -190,17 +190,17 @@ def _evil(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_torn, _flipped, _foreign, _evil, Path.unlink])
 def test_a_damaged_file_is_replaced(harm: Any, tmp_path: Path) -> None:
-    _, reference = measure(tmp_path)
+    _, reference = measure(tmp_path, metrics=["fid"])
     [path] = files(tmp_path)
     harm(path)
     if path.exists():
         with pytest.warns(UserWarning, match="The features of the real samples are extracted anew"):
-            seen, again = measure(tmp_path)
+            seen, again = measure(tmp_path, metrics=["fid"])
     else:
-        seen, again = measure(tmp_path)
+        seen, again = measure(tmp_path, metrics=["fid"])
     assert seen == 60
     assert_equal(again, reference)
-    assert measure(tmp_path)[0] == 0
+    assert measure(tmp_path, metrics=["fid"])[0] == 0
     assert files(tmp_path) == [path]  # and no code was run
 
 
@@ -208,11 +208,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("no folder")
     for _ in range(2):
         with pytest.warns(UserWarning, match="The features of the real samples are not cached"):
-            assert measure(tmp_path)[0] == 60
+            assert measure(tmp_path, metrics=["fid"])[0] == 60
 
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure(tmp_path)
+    measure(tmp_path, metrics=["fid"])
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -222,7 +222,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.warns(UserWarning, match="Permission denied. The features .* anew"),
         pytest.warns(UserWarning, match="not cached"),
     ):
-        assert measure(tmp_path)[0] == 60
+        assert measure(tmp_path, metrics=["fid"])[0] == 60
 
 
 def test_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from lightning_gan.functional import (
     overlap,
     repetition,
 )
-from lightning_gan.metrics.verdict import VERDICTS, Evidence, Levels, Verdict, calibrate, judge
+from lightning_gan.metrics.levels import Levels, calibrate
+from lightning_gan.metrics.verdict import VERDICTS, Evidence, Verdict, judge
 
 
 class Mixture:
@@ -173,7 +174,7 @@ def test_some_copies(mixture: Mixture, comparison: Comparison, share: float, nam
 def test_few_modes_missing(mixture: Mixture, comparison: Comparison, kept: int) -> None:
     verdict = comparison.judge(mixture.draw(N, *[1] * kept))
     assert verdict.name == "mode dropping"
-    (missing,) = re.findall(r"About (\d+) % of the data", verdict.sentence)
+    missing = re.findall(r"About (\d+) % of the data", verdict.sentence)[0]
     assert int(missing) == pytest.approx(100 - 10 * kept, abs=5)
 
 
@@ -208,7 +209,6 @@ def test_no_false_alarm(kind: dict[str, float], seed: int) -> None:
 
 
 def test_narrow_modes_in_the_plane() -> None:
-    """There they leave parts of the data uncovered, as missing modes do."""
     mixture = Mixture(num_modes=8, dim=2, intrinsic=2, thickness=0.0, apart=20.0)
     comparison = compare(mixture, 500)
     assert comparison.judge(mixture.draw(500, scale=0.3)).name == "within-mode collapse"
@@ -278,15 +278,12 @@ def test_sentence_of_copies() -> None:
 @pytest.mark.parametrize(
     ("modes", "divergence", "num_classes", "num_fake", "name"),
     [
-        (10, 0.003, 10, 3000, "healthy"),
         (9, 0.105, 10, 3000, "mode dropping"),
         (9, 0.01, 10, 3000, "healthy"),  # a class that is rare anyway
         (9, 0.105, None, 3000, "imbalance"),
         (10, 0.3, 10, 3000, "imbalance"),
         (10, math.inf, 10, 3000, "healthy"),
         (950, 0.16, 1000, 3000, "healthy"),  # 999 / 6000 on average
-        (600, 0.51, 1000, 3000, "mode dropping"),
-        (10, 0.11, 10, 60, "healthy"),
     ],
 )
 def test_classes(
@@ -316,8 +313,9 @@ def test_copies_among_samples_that_fail() -> None:
 
 
 def test_alike_and_off_the_data() -> None:
-    found = GOOD._replace(precision=0.75, recall=0.01, density=0.67, coverage=0.54, spread=0.7)
+    found = GOOD._replace(precision=0.75, recall=0.01, density=0.67, coverage=0.4, spread=0.7)
     assert judge(found, LEVELS)[:2] == ("within-mode collapse", ("garbage",))
+    assert judge(GOOD._replace(density=2.0), LEVELS).name == "within-mode collapse"
 
 
 def test_what_chance_explains_is_no_failure() -> None:
@@ -325,6 +323,8 @@ def test_what_chance_explains_is_no_failure() -> None:
     assert judge(found, LEVELS).name == "within-mode collapse"
     assert judge(found._replace(num_real=60, num_fake=60), LEVELS).name == "healthy"
     assert judge(found, LEVELS._replace(recall_std=0.1)).name == "healthy"
+    few = GOOD._replace(recall=0.68, num_real=100, num_fake=100)
+    assert judge(few, LEVELS).name != judge(few, LEVELS._replace(size=50)).name == "healthy"
 
 
 def test_levels_follow_the_number_of_samples() -> None:
