@@ -261,10 +261,10 @@ class Evaluation(Callback):
         if labels is not None and self._labels is not None:
             drawn = torch.randint(len(self._labels), (n,), generator=generator)
             labels = self._labels[drawn].to(labels.device)
-        place = own_part(torch.arange(n), trainer.world_size, trainer.global_rank)
-        for rows in place.split(self.batch_size):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            samples = model.render(latents[part], None if labels is None else labels[part])
+        mine = own_part(torch.arange(n), trainer.world_size, trainer.global_rank)
+        for start in range(0, len(mine), self.batch_size):
+            rows = mine[start : start + self.batch_size]
+            samples = model.render(latents[rows], None if labels is None else labels[rows])
             yield in_final_size(samples, model.generator) if samples.dim() == 4 else samples
 
     def state_dict(self) -> dict[str, Any]:

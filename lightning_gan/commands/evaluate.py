@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 from lightning_gan.data import image_set
 from lightning_gan.extractors import make_extractor
 from lightning_gan.metrics import METRICS, GenerationMetrics
@@ -54,8 +56,10 @@ def evaluate(
             )
     samples = {name: SetOfSamples(images, None, batch_size) for name, images in sets.items()}
     metric.measure_real(samples["real"], samples.get("held_out"), cache_dir)
-    for part in samples["fake"].parts():
-        metric.update(part.to(device), real=False)
+    with tqdm(desc="Features of generated samples", total=len(samples["fake"]), delay=1) as bar:
+        for part in samples["fake"].parts():
+            metric.update(part.to(device), real=False)
+            bar.update(len(part))
     report = metric.report()
     print(report.text())
     if output_dir is not None:

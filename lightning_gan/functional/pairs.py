@@ -23,6 +23,7 @@ from lightning_gan.functional.features import blocks, feature_means
 _SAFE = (1e-24, 1e11)
 _WIDE = 64  # with fewer features, products in float64 cost little beside what is done with them
 _CHUNK = 2**21  # coordinates of differences at a time
+_PATIENCE = 1.0  # seconds without a bar
 
 
 class Cloud:
@@ -141,7 +142,8 @@ def visit(pairs: Pairs, *observers: Observer, progress: bool = False, title: str
         title: What stands before the bar.
     """
     with full_precision(pairs.left.features.device.type):
-        for rows, columns in tqdm(pairs.tiles(), desc=title, unit="tile", disable=not progress):
+        tiles = pairs.tiles()
+        for rows, columns in tqdm(tiles, title, unit="tile", disable=not progress, delay=_PATIENCE):
             products = pairs.products(rows, columns, pairs.dtype)
             for observer in observers:
                 observer.add(rows, columns, products)

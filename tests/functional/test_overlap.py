@@ -227,7 +227,10 @@ def test_no_graph_is_kept() -> None:
     assert not any(value.requires_grad for value in overlap(real, near, real))
 
 
-def test_bars_are_shown_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bars_are_shown_only_if_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_gan.functional.pairs._PATIENCE", 0.0)
     real = torch.randn(10, 3)
     near = neighborhood(real)
     overlap(real, near, real)

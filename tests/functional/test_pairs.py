@@ -119,8 +119,12 @@ def test_products_are_in_full_precision() -> None:
     assert precisions() == before
 
 
-def test_a_bar_is_shown_only_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_is_shown_only_if_asked_for_and_worth_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = Pairs.among(torch.randn(5, 3))
+    visit(pairs, Recorder(5, 5), progress=True, title="Looking")
+    monkeypatch.setattr("lightning_gan.functional.pairs._PATIENCE", 0.0)
     visit(pairs, Recorder(5, 5))
     assert not capsys.readouterr().err
     visit(pairs, Recorder(5, 5), progress=True, title="Looking")
