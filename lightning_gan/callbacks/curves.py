@@ -23,11 +23,13 @@ class Evaluated(NamedTuple):
         step: Number of generator iterations.
         figures: Values by name.
         verdict: Its name, or None.
+        severity: That of the verdict, from 0 to 1, or None.
     """
 
     step: int
     figures: dict[str, float]
     verdict: str | None
+    severity: float | None = None
 
     @property
     def distance(self) -> tuple[str, float] | None:

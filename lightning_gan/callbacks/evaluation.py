@@ -17,6 +17,7 @@ from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.metrics import (
     METRICS,
     PUBLISHED_SIZE,
+    SEVERE,
     VERDICTS,
     GenerationMetrics,
     Report,
@@ -66,7 +67,8 @@ class Evaluation(Callback):
         metrics: Which figures; see :class:`~lightning_gan.metrics.GenerationMetrics`.
         batch_size: Samples generated and described at a time.
         seed: Seed of the latents and classes.
-        stop_on: Verdicts on which training stops, such as ``mode dropping``.
+        stop_on: Verdicts on which training stops, such as ``mode dropping``, if they concern half
+            of the samples or of the data.
         patience: How many such verdicts in succession it takes.
         cache_dir: Folder of the real features; None takes ``lightning_gan`` in the user's cache
             folder, or ``$LIGHTNING_GAN_CACHE``. Processes on several machines should share it.
@@ -210,7 +212,7 @@ class Evaluation(Callback):
         if self._history and self._history[-1].step == step:
             return
         report = self.evaluate(trainer, pl_module)
-        self._history.append(Evaluated(step, report.figures, report.verdict))
+        self._history.append(Evaluated(step, report.figures, report.verdict, report.severity))
         hand_over(trainer, {f"eval/{name}": value for name, value in report.figures.items()})
         self._show_to_monitors(trainer)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
@@ -220,12 +222,15 @@ class Evaluation(Callback):
             report.write(folder, f"step_{step:08d}", kinds=("json",))
             save_picture(draw_curves(self._history), folder / "curves.png")
         last = self._history[-self.patience :]
-        if len(last) == self.patience and all(one.verdict in self.stop_on for one in last):
+        if len(last) == self.patience and all(map(self._alarms, last)):
             rank_zero_warn(
                 f"Training stops after {step:,} generator iterations: {self.patience} evaluations "
                 f"in succession ended in a verdict of 'stop_on'. {report.explanation}"
             )
             trainer.should_stop = True
+
+    def _alarms(self, found: Evaluated) -> bool:
+        return found.verdict in self.stop_on and (found.severity or 0.0) >= SEVERE
 
     def _show_to_monitors(self, trainer: Trainer) -> None:
         """Give checkpoints and early stopping the last figures, under their names for monitors."""

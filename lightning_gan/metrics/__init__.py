@@ -6,11 +6,12 @@ from lightning_gan.metrics.generation import GenerationMetrics
 from lightning_gan.metrics.levels import Levels, calibrate
 from lightning_gan.metrics.reference import Reference, cache_key
 from lightning_gan.metrics.report import Report
-from lightning_gan.metrics.verdict import VERDICTS, Evidence, Verdict, judge
+from lightning_gan.metrics.verdict import SEVERE, VERDICTS, Evidence, Verdict, judge
 
 __all__ = [
     "METRICS",
     "PUBLISHED_SIZE",
+    "SEVERE",
     "VERDICTS",
     "ClassCoverage",
     "Evidence",

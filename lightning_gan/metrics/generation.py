@@ -282,8 +282,10 @@ class GenerationMetrics(SampleMetric):
             "torch": torch.__version__,
             "lightning-gan": importlib.metadata.version("lightning-gan"),
         }
-        said = self.verdict
-        return Report(figures, protocol, said and said.name, said and said.sentence, tuple(notes))
+        if self.verdict is None:
+            return Report(figures, protocol, notes=tuple(notes))
+        name, _, sentence, severity = self.verdict
+        return Report(figures, protocol, name, sentence, tuple(notes), severity)
 
     def _note_of_floor(self) -> str | None:
         comparison, reference = self._comparison, self.reference

@@ -44,6 +44,7 @@ class Report:
         verdict: Its name; None without neighbours.
         explanation: The verdict in a sentence, with the figures that it rests on.
         notes: What else a reader must know, such as the floor of a small sample.
+        severity: That of the verdict, from 0 to 1.
     """
 
     figures: dict[str, float]
@@ -51,6 +52,7 @@ class Report:
     verdict: str | None = None
     explanation: str | None = None
     notes: tuple[str, ...] = ()
+    severity: float | None = None
 
     def text(self) -> str:
         """Return a table for people."""

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from lightning_gan.functional import expected_coverage
 from lightning_gan.metrics.levels import Levels
 
+SEVERE = 0.5  # from which severity on a failure is more than partial
 VERDICTS = (
     "healthy",
     "mode dropping",
@@ -89,11 +90,15 @@ class Verdict(NamedTuple):
             "garbage", "imbalance" or "memorisation"; or "healthy".
         also: Names of further failures, the worst first.
         sentence: The same in words, with the figures and their levels.
+        severity: From 0, for healthy samples, to 1, where nothing is right; about the share of the
+            samples, or of the data, that the failure concerns. Below a half the sentence says "in
+            part".
     """
 
     name: str
     also: tuple[str, ...]
     sentence: str
+    severity: float
 
 
 def judge(evidence: Evidence, levels: Levels) -> Verdict:
@@ -119,7 +124,8 @@ def judge(evidence: Evidence, levels: Levels) -> Verdict:
         'mode dropping'
     """
     case = _Case(evidence, levels)
-    found = sorted(case.findings(), key=lambda finding: finding.severity)
+    # Copies are looked for in samples that are fine otherwise, or besides.
+    found = sorted(case.findings(), key=lambda one: (one.name == "memorisation", one.kept))
     first, *others = found or [_Finding("healthy", 1.0, _FIGURES, "")]
     also = tuple(finding.name for finding in others)
     clauses = []
@@ -133,14 +139,16 @@ def judge(evidence: Evidence, levels: Levels) -> Verdict:
     said = [f"{'; '.join(clauses)}."] if clauses else []
     said += [first.meaning] if first.meaning else []
     said += [f"Also {_listed(also)}."] if also else []
-    return Verdict(first.name, also, f"{first.name}: {' '.join(said)}")
+    severity = min(max(1.0 - first.kept, 0.0), 1.0)
+    part = ", in part" if found and severity < SEVERE else ""
+    return Verdict(first.name, also, f"{first.name}{part}: {' '.join(said)}", severity)
 
 
 class _Finding(NamedTuple):
-    """A failure, how bad it is from 0, the worst, to 1, and which figures show it."""
+    """A failure, what share it leaves intact, and which figures show it."""
 
     name: str
-    severity: float
+    kept: float
     figures: Sequence[str]
     meaning: str
 
@@ -259,7 +267,7 @@ class _Case:
                 f"But {100 * copies:.0f} % of the samples are nearer to the training set than 99 % "
                 f"of held-out ones; the chance to be nearer is {nearer:.2f} instead of 0.50."
             )
-            yield _Finding("memorisation", 1.0, (), meaning)
+            yield _Finding("memorisation", 1.0 - copies, (), meaning)
 
 
 def _sizes(evidence: Evidence, levels: Levels) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_gan.callbacks import BestCheckpoint, Evaluation, GANCheckpoint, G
 from lightning_gan.data import GANDataModule, TensorSamples
 from lightning_gan.extractors import Description, Extractor
 from lightning_gan.functional import frechet_distance, precision_recall_density_coverage
-from lightning_gan.metrics import Report
+from lightning_gan.metrics import GenerationMetrics, Report
 from tests.ranks import Ranks
 from tests.toys import Pair, flat, image_networks, points, toy_networks, toy_trainer
 
@@ -168,6 +169,19 @@ def test_it_stops_after_so_many_verdicts(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Training stops after 2 .*3 evaluations in succession"):
         trainer, _ = fit(tmp_path, callback, steps=10, data=Blobs(shift=50.0))
     assert trainer.global_step == 2
+
+
+def test_it_goes_on_where_few_samples_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, sent = GenerationMetrics.report, iter([0.9, 0.4, 0.9, 0.9, 0.9, 0.9])
+
+    def partial(self: GenerationMetrics) -> Report:
+        return replace(report(self), verdict="garbage", severity=next(sent))
+
+    monkeypatch.setattr(GenerationMetrics, "report", partial)
+    callback = evaluation(tmp_path, every_n_steps=1, stop_on=["garbage"], patience=2)
+    with pytest.warns(UserWarning, match="Training stops after 3"):
+        trainer, _ = fit(tmp_path, callback, steps=10)
+    assert trainer.global_step == 3
 
 
 def test_a_run_that_goes_on_has_its_figures(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lightning_gan.functional import (
     repetition,
 )
 from lightning_gan.metrics.levels import Levels, calibrate
-from lightning_gan.metrics.verdict import VERDICTS, Evidence, Verdict, judge
+from lightning_gan.metrics.verdict import SEVERE, VERDICTS, Evidence, Verdict, judge
 
 
 class Mixture:
@@ -157,7 +157,8 @@ def test_each_failure_gets_its_name(mixture: Mixture, comparison: Comparison, ca
     make, name = FAILURES[case]
     verdict = comparison.judge(make(mixture, comparison.real, N))
     assert (verdict.name, verdict.also) == (name, ALSO.get(case, ()))
-    assert verdict.sentence.startswith(f"{name}: ")
+    part = "" if name == "healthy" or verdict.severity >= SEVERE else ", in part"
+    assert verdict.sentence.startswith(f"{name}{part}: ")
     assert name in VERDICTS
 
 
@@ -247,18 +248,27 @@ GOOD = Evidence(0.9, 0.89, 1.05, 0.97, spread=1.0, num_real=3000, num_fake=3000)
 
 def test_sentence_of_missing_modes() -> None:
     found = GOOD._replace(precision=0.91, recall=0.43, density=1.08, coverage=0.49)
-    assert judge(found, LEVELS) == Verdict(
-        "mode dropping",
-        (),
+    verdict = judge(found, LEVELS)
+    assert (verdict.name, verdict.also) == ("mode dropping", ())
+    assert verdict.sentence == (
         "mode dropping: recall 0.43 and coverage 0.49, where two parts of the real data reach 0.89 "
         "and 0.97; precision 0.91 and density 1.08 are like those of real data. About 51 % of the "
-        "data has no sample near it.",
+        "data has no sample near it."
     )
+    assert verdict.severity == pytest.approx(0.51, abs=0.005)
 
 
 def test_sentence_of_two_failures() -> None:
     found = GOOD._replace(precision=0.7, recall=0.27, density=0.6, coverage=0.29)
     assert judge(found, LEVELS).sentence.endswith(" has no sample near it. Also garbage.")
+
+
+def test_a_failure_of_few_samples_is_partial() -> None:
+    found = judge(GOOD._replace(precision=0.75, density=0.7), LEVELS)
+    assert found.sentence.startswith("garbage, in part: precision 0.75 and density 0.70, where")
+    assert found.severity == pytest.approx(1 - 0.7 / 1.06)
+    assert judge(GOOD, LEVELS).severity == 0.0
+    assert judge(GOOD._replace(precision=0.0, density=0.0), LEVELS).severity == 1.0
 
 
 def test_sentence_of_healthy_samples() -> None:
