@@ -1,6 +1,6 @@
 """What the verdict says of samples that fail in a known way.
 
-    python -m benchmarks.verdict --mnist ../shared/data
+    python -m benchmarks.verdict --mnist data
 
 First the failures of a mixture of ten normal modes, with their figures; then how often each gets
 its name in other mixtures; then weaker ones, and from which strength on they are noticed; then how

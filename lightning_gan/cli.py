@@ -63,11 +63,9 @@ class GANCommandLine(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         evaluation = next(part for part in callbacks if isinstance(part, Evaluation))
-        checkpoint = next(part for part in callbacks if isinstance(part, GANCheckpoint))
+        place = next(i for i, part in enumerate(callbacks) if isinstance(part, GANCheckpoint))
         if self.subcommand == "fit" and evaluation.active:
-            callbacks.append(
-                BestCheckpoint(checkpoint.dirpath, every_n_train_steps=evaluation.every_n_steps)
-            )
+            callbacks.insert(place, BestCheckpoint(getattr(callbacks[place], "dirpath", None)))
         return trainer
 
     def instantiate_classes(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_gan.callbacks.evaluation import Evaluation
+
 
 class GANCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint with defaults for GANs, and the end of the run always saved.
@@ -100,24 +102,27 @@ class GANCheckpoint(ModelCheckpoint):
 class BestCheckpoint(GANCheckpoint):
     """Keep the checkpoint with the best figure of an evaluation, beside those of another callback.
 
+    It looks after each evaluation of :class:`~lightning_gan.callbacks.Evaluation`, at whatever
+    interval these are. Before the callback that keeps the last checkpoint, it is part of that one
+    as it was then, so that a run which goes on, in another folder too, knows what is to be beaten.
+
     Args:
-        dirpath: Folder of the checkpoints; None takes ``checkpoints`` in the run's folder.
+        dirpath: Folder of the checkpoint; None takes ``checkpoints`` in the run's folder.
         filename: Name of the file, without its ending.
-        monitor: Logged value; by default the Fréchet distance of
-            :class:`~lightning_gan.callbacks.Evaluation`, whichever its extractor.
+        monitor: Logged value; by default the Fréchet distance, whichever the extractor.
         mode: Whether small (``min``) or large (``max``) values are better.
-        every_n_train_steps: Generator iterations between two looks, the evaluation's interval; None
-            looks after each validation.
         **kwargs: See Lightning's ``ModelCheckpoint``.
+
+    Raises:
+        ValueError: At the start of the training, if no ``Evaluation`` is active.
     """
 
     def __init__(
         self,
         dirpath: str | Path | None = None,
         filename: str | None = "best",
-        monitor: str | None = "eval/frechet_distance",
+        monitor: str | None = Evaluation.monitor,
         mode: str = "min",
-        every_n_train_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -127,9 +132,55 @@ class BestCheckpoint(GANCheckpoint):
             mode,
             save_top_k=1,
             save_last=False,
-            every_n_train_steps=every_n_train_steps,
+            every_n_train_steps=1,
             **kwargs,
         )
+        self._evaluation: Evaluation | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the evaluation."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        active = [part for part in callbacks if isinstance(part, Evaluation) and part.active]
+        if stage == "fit" and not active:
+            raise ValueError(
+                "Expected an active 'Evaluation' among the callbacks beside BestCheckpoint, got "
+                "none. Give it 'every_n_steps' or 'on_validation'."
+            )
+        self._evaluation = active[0] if active else None
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look where this iteration was evaluated."""
+        self._look(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look where the validation was evaluated."""
+        self._look(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the last evaluation."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        evaluated = self._evaluation is not None and self._evaluation.last_step == step > 0
+        if not evaluated or self._dry(trainer):
+            return
+        if not self._should_skip_saving_checkpoint(trainer):  # a sanity check; twice at one step
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what is to be beaten, though its file may lie in another run's folder."""
+        self.dirpath, own = state_dict["dirpath"], self.dirpath
+        super().load_state_dict(state_dict)
+        self.dirpath = own
 
     def _refuse_other_runs(self, trainer: Trainer) -> None:
         """Leave that to the callback whose folder it is."""

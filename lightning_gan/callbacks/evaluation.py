@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lightning_gan.callbacks.curves import Evaluated, draw_curves
@@ -42,7 +43,9 @@ class Evaluation(Callback):
     While training it logs ``eval/fid`` (or ``eval/fd/<extractor>``) and the other figures of
     :class:`~lightning_gan.metrics.GenerationMetrics`, prints the verdict, and writes all of it to
     ``evaluation/step_00001000.json`` and so on in the run's folder, beside ``curves.png``. Any
-    figure can be the ``monitor`` of checkpoints and of early stopping. In ``test`` it logs
+    figure can be the ``monitor`` of checkpoints, best by
+    :class:`~lightning_gan.callbacks.BestCheckpoint`, and of early stopping, which looks once after
+    each validation and therefore goes with ``on_validation``. In ``test`` it logs
     ``test/...``, prints a table with the definition of each figure, and writes it as text, CSV and
     JSON.
 
@@ -70,6 +73,8 @@ class Evaluation(Callback):
         stop_on: Verdicts on which training stops, such as ``mode dropping``, if they concern half
             of the samples or of the data.
         patience: How many such verdicts in succession it takes.
+        grace: Number of evaluations at the start of a training whose verdicts do not count for
+            that, as an untrained generator fails in the same ways.
         cache_dir: Folder of the real features; None takes ``lightning_gan`` in the user's cache
             folder, or ``$LIGHTNING_GAN_CACHE``. Processes on several machines should share it.
 
@@ -98,6 +103,7 @@ class Evaluation(Callback):
         seed: int = 0,
         stop_on: Sequence[str] = (),
         patience: int = 3,
+        grace: int = 5,
         cache_dir: str | Path | None = None,
     ) -> None:
         for name, value, least in (
@@ -106,11 +112,12 @@ class Evaluation(Callback):
             ("num_real", num_real, 2),
             ("batch_size", batch_size, 1),
             ("patience", patience, 1),
+            ("grace", grace, 0),
         ):
             if value is not None and value < least:
                 raise ValueError(f"Expected '{name}' to be at least {least}, got {value}.")
         for verdict in stop_on:
-            check_choice("stop_on", verdict, VERDICTS)
+            check_choice("stop_on", verdict, VERDICTS[1:])
         for metric in metrics:
             check_choice("metrics", metric, METRICS)
         self.every_n_steps = every_n_steps
@@ -124,11 +131,19 @@ class Evaluation(Callback):
         self.seed = seed
         self.stop_on = tuple(stop_on)
         self.patience = patience
+        self.grace = grace
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.report: Report | None = None
         self._metrics: GenerationMetrics | None = None
+        self._measured = False
         self._labels: Tensor | None = None
         self._history: list[Evaluated] = []
+        self._begun = 0  # evaluations before this training
+
+    @property
+    def last_step(self) -> int:
+        """Generator iterations before the last evaluation; -1 if there was none."""
+        return self._history[-1].step if self._history else -1
 
     @property
     def active(self) -> bool:
@@ -141,6 +156,7 @@ class Evaluation(Callback):
             expect_model(pl_module, GenerativeModule, self)
             data = getattr(trainer, "datamodule", None)
             wanted = self.extractor or str(getattr(data, "extractor", "inception"))
+            self._measured = False
             self._metrics = GenerationMetrics(
                 make_extractor(wanted, self.extractor_weights),
                 self.metrics,
@@ -151,6 +167,9 @@ class Evaluation(Callback):
         """Measure the real samples, and the generator before its training."""
         if not self.active:
             return
+        begun = trainer.global_step  # nothing of it is there yet where this object was used before
+        self._history = [one for one in self._history if one.step <= begun and begun > 0]
+        self._begun = len(self._history)
         if not self._history:
             self._evaluate_in_training(trainer, pl_module)
         else:  # monitors wait for figures that this run has not made yet
@@ -172,6 +191,11 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate beside the validation."""
         if self.on_validation and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._evaluate_in_training(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate what the training ends with."""
+        if self.active:
             self._evaluate_in_training(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -203,13 +227,14 @@ class Evaluation(Callback):
         """Return the metrics with their real side measured."""
         if self._metrics is None:
             raise RuntimeError("Expected 'setup' before 'evaluate'.")
-        if self._metrics.reference is None:
+        if not self._measured:
             self._measure_real(trainer, model, self._metrics)
+            self._measured = True
         return self._metrics
 
     def _evaluate_in_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        if self._history and self._history[-1].step == step:
+        if self.last_step == step:
             return
         report = self.evaluate(trainer, pl_module)
         self._history.append(Evaluated(step, report.figures, report.verdict, report.severity))
@@ -221,8 +246,10 @@ class Evaluation(Callback):
         if trainer.is_global_zero:
             report.write(folder, f"step_{step:08d}", kinds=("json",))
             save_picture(draw_curves(self._history), folder / "curves.png")
-        last = self._history[-self.patience :]
-        if len(last) == self.patience and all(map(self._alarms, last)):
+        last = self._history[max(self._begun, self.grace) :][-self.patience :]
+        failed = len(last) == self.patience and all(map(self._alarms, last))
+        # One decision for all processes, whose figures may differ in their last digits.
+        if trainer.strategy.reduce_boolean_decision(failed, all=False):
             rank_zero_warn(
                 f"Training stops after {step:,} generator iterations: {self.patience} evaluations "
                 f"in succession ended in a verdict of 'stop_on'. {report.explanation}"
@@ -247,17 +274,15 @@ class Evaluation(Callback):
         train, held_out = _real_samples(trainer, self.num_real, self.batch_size, model.device)
         if isinstance(train, SetOfSamples):
             self._labels = train.labels()
-            classes, data = metrics.extractor.num_classes, getattr(trainer, "datamodule", None)
-            if classes is not None and classes == getattr(data, "num_classes", None):
-                metrics.real_shares = self._labels.bincount(minlength=classes) / len(train)
-        metrics.measure_real(train, held_out, self.cache_dir)
+        if metrics.needs_real:
+            metrics.measure_real(train, held_out, self.cache_dir)
 
     def _num_images(self, metrics: GenerationMetrics) -> int:
         if self.num_images is not None:
             return self.num_images
-        if metrics.extractor.published or metrics.reference is None:
+        if metrics.extractor.published:
             return PUBLISHED_SIZE
-        return min(len(metrics.reference.features), MOST)
+        return MOST if metrics.reference is None else min(len(metrics.reference.features), MOST)
 
     def _generated(self, trainer: Trainer, model: GenerativeModule, n: int) -> Iterator[Tensor]:
         """Yield this process's part of n samples, which are the same for any number of them."""
@@ -309,16 +334,23 @@ def _real_samples(
             return own, None
         return own, SetOfSamples(held_out, count, batch_size, ranks)
     loader: Any = trainer.train_dataloader
-    if loader is None and data is not None:
+    others: Any = trainer.val_dataloaders or None
+    sharded = loader is not None
+    if loader is None and data is not None:  # as in a test: Lightning has not seen them
         loader = data.train_dataloader()
+        if is_overridden("val_dataloader", data, LightningDataModule):
+            others = data.val_dataloader()
     if loader is None:
         raise ValueError(
             "Expected the training data to compare with, got none. Give the Trainer a data module "
             "that has a 'train_dataloader'."
         )
-    others: Any = trainer.val_dataloaders or None
     if isinstance(others, list):
-        others = others[0]
-    share = None if count is None else -(-count // trainer.world_size)
-    held = None if others is None else LoaderOfSamples(others, share, device)
-    return LoaderOfSamples(loader, share, device), held
+        others = others[0] if others else None
+    parts = (
+        -(-count // trainer.world_size) if count else None,
+        device,
+        (1, 0) if sharded else ranks,
+    )
+    held = None if others is None else LoaderOfSamples(others, *parts)
+    return LoaderOfSamples(loader, *parts), held

@@ -123,8 +123,9 @@ class ModuleExtractor(_Foreign):
         torch.Size([4, 4])
 
     Note:
-        The digest covers weights, the modules' settings as they are printed, and the source of
-        their classes, but no functions that these call: give another name after changing one.
+        The digest covers the name, weights, the modules' settings in plain numbers and words and as
+        they are printed, and the source of their classes, but no functions that these call: give
+        another name after changing one.
     """
 
     def __init__(self, module: nn.Module, name: str, num_classes: int | None = None) -> None:
@@ -133,12 +134,20 @@ class ModuleExtractor(_Foreign):
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides its answers: layers, their code, and weights."""
-        digest = hashlib.sha256(super().digest().encode())
+        digest = hashlib.sha256(f"{super().digest()} {self.name}".encode())
+        for module in self.network.modules():
+            digest.update(repr(_settings(module)).encode())
         # Without addresses in memory, which say nothing and change from run to run.
         digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(self.network)).encode())
         for source in _sources(self.network):
             digest.update(source.encode())
         return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return what a module holds in plain numbers and words."""
+    plain = {name: value for name, value in vars(module).items() if name != "training"}
+    return sorted((k, v) for k, v in plain.items() if isinstance(v, bool | int | float | str))
 
 
 class FileExtractor(_Foreign):

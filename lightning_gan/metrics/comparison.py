@@ -82,10 +82,13 @@ def compare(
         fake: Features of generated samples, (M, d).
         logits: Their logits, (M, K), if any.
         num_classes: K, if the logits are of the data's classes.
-        real_shares: Shares of the classes among real samples, (K,); equal ones by default.
+        real_shares: Shares or counts of the classes among real samples, (K,). By default those
+            that the extractor found, or equal ones, by which nothing is judged.
         progress: Whether bars show how far it is.
     """
     figures: dict[str, Tensor] = {}
+    if real_shares is None and reference is not None:
+        real_shares = reference.class_counts
     if reference is not None and "fid" in metrics:
         figures["fid"] = frechet_distance(reference.moments, moments(fake))
     if logits is not None:
@@ -93,7 +96,9 @@ def compare(
     if reference is None or not any(name in OF_NEIGHBORS for name in metrics):
         return Comparison(figures, len(fake))
     figures |= _of_neighbors(reference, fake, progress)
-    verdict = _verdict(figures, reference, len(fake), num_classes)
+    unjudged = {"mode_kl"} if real_shares is None else set()  # taken for equal, which says nothing
+    judged = {name: value for name, value in figures.items() if name not in unjudged}
+    verdict = _verdict(judged, reference, len(fake), num_classes)
     return Comparison(figures, len(fake), verdict)
 
 

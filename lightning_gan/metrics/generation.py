@@ -19,7 +19,7 @@ from lightning_gan.metrics.real_samples import RealSamples
 from lightning_gan.metrics.reference import Reference, cache_key, check_number
 from lightning_gan.metrics.report import Report, note_of_absence, note_of_floor
 from lightning_gan.metrics.verdict import Verdict
-from lightning_gan.training.distributed import gather, is_first, smallest
+from lightning_gan.training.distributed import gather, is_first, smallest, total
 
 _CONSIDERABLE = 0.1  # share of a distance from which on its floor is warned of
 
@@ -131,6 +131,11 @@ class GenerationMetrics(SampleMetric):
         """Whether any of the figures needs more than the Fréchet distance does."""
         return any(name in OF_NEIGHBORS for name in self.metrics)
 
+    @property
+    def needs_real(self) -> bool:
+        """Whether any of the figures needs real samples; ``modes`` are compared with theirs."""
+        return "fid" in self.metrics or "modes" in self.metrics or self.needs_neighbors
+
     def measure_real(
         self,
         real: RealSamples,
@@ -164,35 +169,47 @@ class GenerationMetrics(SampleMetric):
         usable = 0 if known is None else 1 + known.serves(self.needs_neighbors, of_others)
         usable = smallest(usable, self.device)  # what one process does, all do
         if known is None or not usable:
-            features, shape = self._extracted(real, "real")
+            features, shape, counts = self._extracted(real, "real")
         else:
-            features, shape = known.features.to(self.device), known.sample_shape
+            features, shape, counts = (
+                known.features.to(self.device),
+                known.sample_shape,
+                known.class_counts,
+            )
         if known is None or usable < 2:
             check_number("real", len(features), self.needs_neighbors)
             more = None if others is None else self._extracted(others, "held-out")[0]
             known = Reference.measure(features, more, self.needs_neighbors, self.progress)
-            known = known._replace(held_out=of_others, sample_shape=shape)
+            known = known._replace(held_out=of_others, sample_shape=shape, class_counts=counts)
             if is_first():
                 known.save(path)
         if others is None:
             known = known._replace(held_out_nearest=None)
         self.reference = known.to(self.device)
 
-    def _extracted(self, samples: RealSamples, which: str) -> tuple[Tensor, tuple[int, ...] | None]:
-        """Return the features of the samples of all processes, and the shape of one sample."""
+    def _extracted(
+        self, samples: RealSamples, which: str
+    ) -> tuple[Tensor, tuple[int, ...] | None, Tensor | None]:
+        """Return all processes' features, the shape of one sample, and counts of the classes."""
         features: list[Tensor] = []
+        classes = self.extractor.num_classes
+        counts = torch.zeros(classes or 0, dtype=torch.int64, device=self.device)
         shape: tuple[int, ...] | None = None
         title = f"Features of {which} samples"
         options = {"unit": " samples", "disable": not self.progress, "delay": 1}
         with tqdm(desc=title, total=samples.size, **options) as bar:
             for part in samples.parts():
                 shape = _one_shape(part, shape)
-                features.append(self.describe(part.to(self.device), real=True).features)
+                described = self.describe(part.to(self.device), real=True)
+                features.append(described.features)
+                if classes is not None and described.logits is not None:
+                    counts += described.logits.argmax(dim=1).bincount(minlength=classes)
                 bar.update(len(part))
         features = at_least_empty(features, self.device)
         if not features:
             raise ValueError(f"Expected {which} samples, got none.")
-        return gather(torch.cat(features)), shape
+        counts = total(counts)
+        return gather(torch.cat(features)), shape, counts if bool(counts.any()) else None
 
     def update(self, samples: Tensor, real: bool) -> None:
         """Take in samples.
@@ -277,7 +294,7 @@ class GenerationMetrics(SampleMetric):
         if self.extractor.layer:
             protocol["layer"] = self.extractor.layer
         if "mode_kl" in figures:
-            protocol["real classes"] = "equally many" if self.real_shares is None else "as given"
+            protocol["real classes"] = self._origin_of_shares()
         protocol |= {
             "torch": torch.__version__,
             "lightning-gan": importlib.metadata.version("lightning-gan"),
@@ -286,6 +303,12 @@ class GenerationMetrics(SampleMetric):
             return Report(figures, protocol, notes=tuple(notes))
         name, _, sentence, severity = self.verdict
         return Report(figures, protocol, name, sentence, tuple(notes), severity)
+
+    def _origin_of_shares(self) -> str:
+        if self.real_shares is not None:
+            return "as given"
+        found = self.reference is not None and self.reference.class_counts is not None
+        return "as the extractor finds them" if found else "taken for equally many"
 
     def _note_of_floor(self) -> str | None:
         comparison, reference = self._comparison, self.reference

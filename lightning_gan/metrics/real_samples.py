@@ -4,6 +4,7 @@ import hashlib
 import random
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
@@ -102,7 +103,7 @@ class SetOfSamples:
 
 
 class LoaderOfSamples:
-    """Real samples of a loader of the user's own; Lightning gives each process its part.
+    """Real samples of a loader of the user's own.
 
     A loader that shuffles or augments by chance does so the same way every time, and other random
     numbers stay as they are.
@@ -111,12 +112,20 @@ class LoaderOfSamples:
         loader: Yields what the model is trained on.
         count: How many samples this process takes; None takes all.
         device: Where processes exchange what they know.
+        ranks: Number of processes and that of this one, of a loader that gives all samples to each
+            of them; by default Lightning has already given each its part.
 
     Raises:
         ValueError: If the loader has no end and no number is given.
     """
 
-    def __init__(self, loader: Iterable[Any], count: int | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        count: int | None,
+        device: torch.device,
+        ranks: tuple[int, int] = (1, 0),
+    ) -> None:
         if count is None and sized_len(loader) is None:
             raise ValueError(
                 "Expected 'num_real' for a loader without a length, which may have no end, got "
@@ -126,7 +135,7 @@ class LoaderOfSamples:
             own = copy(loader)  # workers that persist serve one iterator alone: the training's
             own._iterator = None
             loader = own
-        self.loader, self.count, self.device = loader, count, device
+        self.loader, self.count, self.device, self.ranks = loader, count, device, ranks
 
     @property
     def size(self) -> int | None:
@@ -147,15 +156,32 @@ class LoaderOfSamples:
     def parts(self) -> Iterator[Tensor]:
         """Yield this process's samples, images in [-1, 1] or bytes."""
         left = sys.maxsize if self.count is None else self.count
-        with isolate_rng():
+        world, rank = self.ranks
+        with isolate_rng(), _rewound(self.loader):
             for seed in (torch.manual_seed, random.seed, np.random.seed):
                 seed(0)
             for batch in self.loader:
-                samples = unpack(batch).samples[:left].cpu()
+                samples = unpack(batch).samples[rank::world][:left].cpu()
                 left -= len(samples)
                 yield samples
                 if left <= 0:
                     break
+
+
+@contextmanager
+def _rewound(loader: Iterable[Any]) -> Iterator[None]:
+    """Let a loader's own sources of random numbers begin anew, and leave them as they were."""
+    holders = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
+    held = [getattr(holder, "generator", None) for holder in holders]
+    sources = [source for source in held if isinstance(source, torch.Generator)]
+    states = [source.get_state() for source in sources]
+    try:
+        for source in sources:
+            source.manual_seed(0)
+        yield
+    finally:
+        for source, state in zip(sources, states, strict=True):
+            source.set_state(state)
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from lightning_gan.functional import (
 )
 from lightning_gan.metrics.levels import Levels, calibrate
 from lightning_gan.training.sealed_file import (
-    CheckpointError,
     damage,
     matches_digest,
     opened,
@@ -28,7 +26,7 @@ from lightning_gan.training.sealed_file import (
 )
 
 # Part of every key: a change of what is stored, or of how it is measured, makes it another.
-LAYOUT = 2
+LAYOUT = 3
 
 _FEWEST_REAL, _FEWEST_FAKE = 20, 4  # two halves of which each is compared; the 3rd neighbour
 
@@ -46,6 +44,8 @@ class Reference(NamedTuple):
             without such.
         held_out: Fingerprint of those samples, where there is one.
         sample_shape: Shape of one sample, where it is known.
+        class_counts: How many of the samples the extractor takes for each class, (K,) int64, where
+            its classes are those of the data.
     """
 
     features: Tensor
@@ -55,6 +55,7 @@ class Reference(NamedTuple):
     held_out_nearest: Tensor | None = None
     held_out: str | None = None
     sample_shape: tuple[int, ...] | None = None
+    class_counts: Tensor | None = None
 
     @classmethod
     def measure(
@@ -119,7 +120,7 @@ class Reference(NamedTuple):
                     raise damage(path, "it carries no digest")
                 file.seek(0)
                 state: dict[str, Any] = torch.load(file, "cpu", weights_only=True)
-        except (CheckpointError, pickle.UnpicklingError) as error:
+        except Exception as error:  # whatever a damaged file raises: the others would wait
             rank_zero_warn(f"{error} The features of the real samples are extracted anew.")
             return None
         near, levels = state["neighborhood"], state["levels"]

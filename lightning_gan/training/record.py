@@ -97,7 +97,9 @@ def hand_over(trainer: Trainer, values: dict[str, float]) -> None:
     )
     for logger in trainer.loggers:
         # Steps are counted from 0 on the loggers' axis, as everywhere in Lightning.
-        logger.log_metrics(values | {"epoch": trainer.current_epoch}, trainer.global_step - 1)
+        logger.log_metrics(
+            values | {"epoch": trainer.current_epoch}, max(trainer.global_step - 1, 0)
+        )
 
 
 class Pace:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_gan import CGAN, GAN
 from lightning_gan.callbacks import BestCheckpoint, Evaluation, GANCheckpoint, GeneratorEMA
@@ -119,13 +120,13 @@ def test_every_evaluation_is_written_and_said(
     with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         _, _ = fit(tmp_path, evaluation(tmp_path), steps=5)
     found = sorted((tmp_path / "evaluation").glob("*.json"))
-    assert [path.name for path in found] == [f"step_{step:08d}.json" for step in (0, 2, 4)]
+    assert [path.name for path in found] == [f"step_{step:08d}.json" for step in (0, 2, 4, 5)]
     report = json.loads(found[-1].read_text())
     assert report["protocol"]["real samples"] == 60
     assert report["protocol"]["generated samples"] == 40
     assert report["verdict"] in report["explanation"]
     said = [record.message for record in caplog.records if "fd/points" in record.message]
-    assert len(said) == 3
+    assert len(said) == 4  # the end included
     assert report["explanation"] in said[-1]
     assert (tmp_path / "evaluation" / "curves.png").exists()
 
@@ -142,9 +143,9 @@ def test_training_is_the_same_with_it(tmp_path: Path) -> None:
 
 def test_best_and_last_are_kept(tmp_path: Path) -> None:
     callback = evaluation(tmp_path, every_n_steps=1)
-    best = BestCheckpoint(tmp_path / "kept", every_n_train_steps=1)
+    best = BestCheckpoint(tmp_path / "kept")
     last = GANCheckpoint(tmp_path / "kept")
-    fit(tmp_path, callback, last, best, steps=6, enable_checkpointing=True)
+    fit(tmp_path, callback, best, last, steps=6, enable_checkpointing=True)
     reports = [json.loads(p.read_text()) for p in sorted((tmp_path / "evaluation").glob("*.json"))]
     distances = [report["figures"]["fd/points"] for report in reports[1:]]
     content = torch.load(tmp_path / "kept" / "best.ckpt", weights_only=True)
@@ -164,7 +165,7 @@ def test_early_stopping_finds_its_monitor(tmp_path: Path) -> None:
 
 def test_it_stops_after_so_many_verdicts(tmp_path: Path) -> None:
     callback = evaluation(
-        tmp_path, every_n_steps=1, stop_on=("manifold collapse", "garbage"), patience=3
+        tmp_path, every_n_steps=1, stop_on=("manifold collapse", "garbage"), patience=3, grace=0
     )
     with pytest.warns(UserWarning, match="Training stops after 2 .*3 evaluations in succession"):
         trainer, _ = fit(tmp_path, callback, steps=10, data=Blobs(shift=50.0))
@@ -178,27 +179,57 @@ def test_it_goes_on_where_few_samples_fail(tmp_path: Path, monkeypatch: pytest.M
         return replace(report(self), verdict="garbage", severity=next(sent))
 
     monkeypatch.setattr(GenerationMetrics, "report", partial)
-    callback = evaluation(tmp_path, every_n_steps=1, stop_on=["garbage"], patience=2)
+    callback = evaluation(tmp_path, every_n_steps=1, stop_on=["garbage"], patience=2, grace=0)
     with pytest.warns(UserWarning, match="Training stops after 3"):
         trainer, _ = fit(tmp_path, callback, steps=10)
     assert trainer.global_step == 3
 
 
+class Told(Callback):
+    """Keeps what monitors see before the first iteration."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.seen = getattr(self, "seen", dict(trainer.callback_metrics))
+
+
 def test_a_run_that_goes_on_has_its_figures(tmp_path: Path) -> None:
-    checkpoint = GANCheckpoint(tmp_path / "c", every_n_train_steps=2)
-    first, _ = fit(tmp_path / "1", evaluation(tmp_path), checkpoint, enable_checkpointing=True)
-    last = tmp_path / "c" / "last.ckpt"
-    more = GANCheckpoint(tmp_path / "c", every_n_train_steps=2)
+    callbacks = [BestCheckpoint(), GANCheckpoint(tmp_path / "c", every_n_train_steps=2)]
+    first, _ = fit(tmp_path / "1", evaluation(tmp_path), *callbacks, enable_checkpointing=True)
+    again, told = [BestCheckpoint(), GANCheckpoint(tmp_path / "c", every_n_train_steps=2)], Told()
     trainer = toy_trainer(
         tmp_path / "2",
         max_steps=5,
-        callbacks=[evaluation(tmp_path), more],
+        callbacks=[evaluation(tmp_path), told, *again],
         enable_checkpointing=True,
     )
+    last = tmp_path / "c" / "last.ckpt"
     trainer.fit(seeded(), Blobs(), ckpt_path=last, weights_only=True)
     for name in ("eval/fd/points", Evaluation.monitor):
-        assert trainer.callback_metrics[name] == first.callback_metrics[name]
-    assert not (tmp_path / "2" / "evaluation").exists()
+        assert told.seen[name] == first.callback_metrics[name]
+    names = {path.name for path in (tmp_path / "2" / "evaluation").iterdir()}
+    assert names == {"step_00000005.json", "curves.png"}
+    # What was best stays to be beaten, in another folder too.
+    assert callbacks[0].best_model_score is not None
+    best = min(
+        float(callbacks[0].best_model_score), float(trainer.callback_metrics["eval/fd/points"])
+    )
+    assert again[0].best_model_score == pytest.approx(best)
+
+
+def test_the_best_checkpoint_goes_with_an_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Expected an active 'Evaluation' among the callbacks"):
+        fit(tmp_path, BestCheckpoint(), Evaluation(), enable_checkpointing=True)
+
+
+def test_another_training_begins_anew(tmp_path: Path) -> None:
+    callback = evaluation(tmp_path)
+    fit(tmp_path, callback)
+    first = callback.report
+    fit(tmp_path, callback, steps=2, data=Blobs(shift=5.0))
+    assert callback.last_step == 2
+    assert callback.report is not first
+    assert callback.report is not None
+    assert callback.report.figures["fd/points"] > 10
 
 
 def test_real_samples_are_described_once(tmp_path: Path) -> None:
@@ -216,14 +247,14 @@ def test_classes_are_as_frequent_as_in_the_data(tmp_path: Path) -> None:
     callback = evaluation(tmp_path, num_images=400, metrics=["fid"])
     drawn: list[Tensor] = []
 
-    class Told(CGAN):
+    class Drawing(CGAN):
         def render(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
             assert labels is not None
             drawn.append(labels)
             return super().render(latents, labels)
 
-    fit(tmp_path, callback, steps=1, model=Told(**toy_networks(2)), limit_val_batches=0)
-    assert len(torch.cat(drawn)) == 400
+    fit(tmp_path, callback, steps=1, model=Drawing(**toy_networks(2)), limit_val_batches=0)
+    assert len(torch.cat(drawn)) == 800  # before and after
     assert 0.2 < torch.cat(drawn).double().mean() < 0.3  # a quarter of the data, not a half
 
 
@@ -249,7 +280,7 @@ def test_the_table_of_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert {p.suffix for p in tmp_path.glob("evaluation.*")} == {".txt", ".csv", ".json"}
 
 
-def _figures(folder: Path, data: GANDataModule, **options: Any) -> dict[str, float]:
+def _figures(folder: Path, data: LightningDataModule, **options: Any) -> dict[str, float]:
     model = seeded(image_networks)
     callback = evaluation(folder, extractor=seeded_extractor(), num_images=41)
     toy_trainer(folder, callbacks=[callback], **options).test(model, data, verbose=False)
@@ -269,6 +300,43 @@ def test_two_processes_find_what_one_does(tmp_path: Path, ranks: Ranks) -> None:
         assert together[0] == pytest.approx(alone, rel=1e-5, abs=1e-7)
     ours, theirs = ((folder / "features").iterdir() for folder in (tmp_path, tmp_path / "alone"))
     assert [path.name for path in ours] == [path.name for path in theirs]
+
+
+class Foreign(LightningDataModule):
+    """Images of the user's own, in which one class is rare, held-out ones beside them."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(list(Greys()._draw(1, 61)[torch.arange(61)][0]), batch_size=8)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(list(Greys()._draw(2, 30)[torch.arange(30)][0]), batch_size=8)  # type: ignore[arg-type]
+
+    test_dataloader = val_dataloader
+
+
+def _foreign_on_rank(rank: int, folder: Path) -> dict[str, float]:
+    return _figures(folder, Foreign(), strategy="ddp", devices=2)
+
+
+@pytest.mark.filterwarnings("ignore:Using `DistributedSampler` with the dataloaders")
+def test_two_processes_share_a_foreign_loader(tmp_path: Path, ranks: Ranks) -> None:
+    together = ranks.run(_foreign_on_rank, tmp_path)
+    alone = _figures(tmp_path / "alone", Foreign())
+    assert together[0] == pytest.approx(alone, rel=1e-5, abs=1e-7)
+    assert "memorization" in alone
+
+
+def test_rare_classes_of_the_data_are_no_imbalance(tmp_path: Path) -> None:
+    class OneClass(Tiny):
+        def describe(self, images: Tensor) -> Description:
+            features, _ = super().describe(images)
+            return Description(features, torch.tensor([1.0, 0.0]).expand(len(images), 2))
+
+    callback = evaluation(tmp_path, extractor=OneClass())
+    fit(tmp_path, callback, data=Foreign(), model=seeded(image_networks), limit_val_batches=0)
+    assert callback.report is not None
+    assert callback.report.figures["mode_kl"] == 0.0
+    assert callback.report.protocol["real classes"] == "as the extractor finds them"
 
 
 def test_bf16(tmp_path: Path) -> None:

@@ -290,3 +290,21 @@ def test_refuses_missing_files(tmp_path: Path) -> None:
         FileNotFoundError, match=r"'path' to be the path of a file, got .*none\.pt2"
     ):
         FileExtractor(tmp_path / "none.pt2")
+
+
+class Powers(nn.Module):
+    """Pixels to a power that is no weight."""
+
+    def __init__(self, power: int) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.flatten(1).float() / 255) ** self.power
+
+
+def test_a_modules_digest_tells_names_and_settings_apart() -> None:
+    cases = [(1, "a"), (2, "a"), (1, "b")]
+    prints = [ModuleExtractor(Powers(power), name).digest() for power, name in cases]
+    assert len(set(prints)) == 3
+    assert prints[0] == ModuleExtractor(Powers(1), "a").digest()

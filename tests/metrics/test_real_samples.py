@@ -156,3 +156,19 @@ def test_a_loader_without_an_end_needs_a_number() -> None:
     with pytest.raises(ValueError, match="Expected 'num_real' for a loader without a length"):
         LoaderOfSamples(endless, None, CPU)
     assert sum(len(part) for part in LoaderOfSamples(endless, 10, CPU).parts()) == 10
+
+
+def test_a_loader_with_its_own_generator_is_read_alike_and_left_alone() -> None:
+    source = torch.Generator().manual_seed(7)
+    before = source.get_state()
+    samples = LoaderOfSamples(loader(numbers(), shuffle=True, generator=source), 8, CPU)
+    assert samples.fingerprint() == samples.fingerprint()
+    first, second = (values(samples.parts()) for _ in range(2))
+    assert first == second != sorted(first)
+    assert torch.equal(source.get_state(), before)
+
+
+def test_a_loader_of_everything_is_shared_out() -> None:
+    parts = [values(LoaderOfSamples(loader(numbers()), None, CPU, (2, r)).parts()) for r in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == list(range(20))
+    assert len(parts[0]) == len(parts[1])

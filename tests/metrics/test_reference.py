@@ -28,8 +28,8 @@ def assert_equal(actual: Reference, expected: Reference) -> None:
     assert type(actual.moments) is type(expected.moments)
     assert type(actual.neighborhood) is type(expected.neighborhood)
     assert actual.levels == expected.levels
-    assert actual[5:] == expected[5:]
-    for one, other in zip(actual[:5], expected[:5], strict=True):
+    assert actual[5:7] == expected[5:7]
+    for one, other in zip(actual[:5] + actual[7:], expected[:5] + expected[7:], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
