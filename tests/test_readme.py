@@ -29,6 +29,14 @@ def test_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert names["images"].shape == (64, 1, 16, 16)
 
 
+def test_metrics_example(capsys: pytest.CaptureFixture[str]) -> None:
+    example = next(block for block in BLOCKS if "GenerationMetrics(" in block)
+    exec(example, {})
+    coverage, verdict = capsys.readouterr().out.splitlines()
+    assert 0.2 < float(coverage.split("(")[1].split(",")[0]) < 0.5
+    assert verdict == example.splitlines()[-1].split("# ")[1]
+
+
 def test_variant_example(tmp_path: Path) -> None:
     example = next(block for block in BLOCKS if "class MyHingeGAN" in block)
     names: dict[str, Any] = {}

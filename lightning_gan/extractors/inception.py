@@ -127,6 +127,7 @@ def _hub_copy() -> Path:
                 f"Expected to download the weights of Inception, got {error}. Fetch "
                 f"{URL_INCEPTION_V3} on a machine with internet and give its path as "
                 "'weights' (the 'extractor_weights' of Evaluation and of lightning-gan evaluate), "
-                f"or put it at {path}."
+                f"or put it at {path}; or choose another 'extractor', such as a file of "
+                "lightning-gan fit-extractor."
             ) from error
     return path
