@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lightning_gan.callbacks.curves import Evaluated, draw_curves
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.pictures import save_picture
+from lightning_gan.callbacks.run import real_samples, run_folder
 from lightning_gan.extractors import Extractor, make_extractor
 from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.metrics import (
@@ -23,13 +23,7 @@ from lightning_gan.metrics import (
     GenerationMetrics,
     Report,
 )
-from lightning_gan.metrics.real_samples import (
-    LoaderOfSamples,
-    RealSamples,
-    SampleSet,
-    SetOfSamples,
-    own_part,
-)
+from lightning_gan.metrics.real_samples import SetOfSamples, own_part
 from lightning_gan.networks import in_final_size
 from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.record import hand_over
@@ -203,7 +197,7 @@ class Evaluation(Callback):
         report = self.evaluate(trainer, pl_module)
         figures = {f"test/{name}": value for name, value in report.figures.items()}
         pl_module.log_dict(figures, sync_dist=True)
-        folder = _folder(trainer)
+        folder = run_folder(trainer)
         if trainer.is_global_zero:
             report.write(folder)
             print(f"\n{report.text()}\n\nWritten to {folder}/evaluation.txt, .csv and .json")
@@ -242,7 +236,7 @@ class Evaluation(Callback):
         self._show_to_monitors(trainer)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
         rank_zero_info(f"After {step:,} generator iterations: {shown}\n{report.explanation or ''}")
-        folder = _folder(trainer) / "evaluation"
+        folder = run_folder(trainer) / "evaluation"
         if trainer.is_global_zero:
             report.write(folder, f"step_{step:08d}", kinds=("json",))
             save_picture(draw_curves(self._history), folder / "curves.png")
@@ -271,7 +265,7 @@ class Evaluation(Callback):
         self, trainer: Trainer, model: GenerativeModule, metrics: GenerationMetrics
     ) -> None:
         metrics.to(model.device)
-        train, held_out = _real_samples(trainer, self.num_real, self.batch_size, model.device)
+        train, held_out = real_samples(trainer, self.num_real, self.batch_size, model.device)
         if isinstance(train, SetOfSamples):
             self._labels = train.labels()
         if metrics.needs_real:
@@ -304,53 +298,3 @@ class Evaluation(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was found."""
         self._history = [Evaluated(*one) for one in state_dict["history"]]
-
-
-def _folder(trainer: Trainer) -> Path:
-    """Return the run's folder, for which all processes must ask together."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
-
-
-def _real_samples(
-    trainer: Trainer, count: int | None, batch_size: int, device: torch.device
-) -> tuple[RealSamples, RealSamples | None]:
-    """Return the training samples of a run, and held-out ones where there are any.
-
-    Args:
-        trainer: The run's, with its data set up.
-        count: How many samples of either; None takes all.
-        batch_size: Samples read at a time.
-        device: Where processes exchange what they know.
-
-    Raises:
-        ValueError: If the run has no training samples, as a test with a loader alone.
-    """
-    data = getattr(trainer, "datamodule", None)
-    ranks = (trainer.world_size, trainer.global_rank)
-    train, held_out = getattr(data, "train_set", None), getattr(data, "test_set", None)
-    if isinstance(train, SampleSet):
-        own = SetOfSamples(train, count, batch_size, ranks)
-        if not isinstance(held_out, SampleSet):
-            return own, None
-        return own, SetOfSamples(held_out, count, batch_size, ranks)
-    loader: Any = trainer.train_dataloader
-    others: Any = trainer.val_dataloaders or None
-    sharded = loader is not None
-    if loader is None and data is not None:  # as in a test: Lightning has not seen them
-        loader = data.train_dataloader()
-        if is_overridden("val_dataloader", data, LightningDataModule):
-            others = data.val_dataloader()
-    if loader is None:
-        raise ValueError(
-            "Expected the training data to compare with, got none. Give the Trainer a data module "
-            "that has a 'train_dataloader'."
-        )
-    if isinstance(others, list):
-        others = others[0] if others else None
-    parts = (
-        -(-count // trainer.world_size) if count else None,
-        device,
-        (1, 0) if sharded else ranks,
-    )
-    held = None if others is None else LoaderOfSamples(others, *parts)
-    return LoaderOfSamples(loader, *parts), held

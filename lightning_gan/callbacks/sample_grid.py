@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_gan.callbacks.film import save_film
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.pictures import image_grid, log_picture, save_picture, scatter_plot
+from lightning_gan.callbacks.run import run_folder
 from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.networks import in_final_size
 from lightning_gan.training.batch import unpack
@@ -73,7 +74,7 @@ class SampleGrid(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw where the run begins."""
-        folder = self.dirpath or Path(trainer.log_dir or trainer.default_root_dir) / "samples"
+        folder = self.dirpath or run_folder(trainer) / "samples"
         # Loggers choose a folder on rank 0 alone, and only that rank writes.
         self._folder = folder
         self._drawn_step = None

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import Self
 
 from lightning_gan.extractors import Description, Extractor, Points, make_extractor
@@ -90,6 +91,21 @@ def at_least_empty(parts: list[Tensor], device: torch.device) -> list[Tensor]:
     """
     width = -smallest(-parts[0].shape[1] if parts else 0, device)
     return parts or ([torch.zeros(0, width, dtype=torch.float32, device=device)] if width else [])
+
+
+def joined(parts: list[Tensor], which: str) -> Tensor:
+    """Join what was collected, of all processes."""
+    if not len(parts):
+        raise ValueError(f"Expected {which} samples before 'compute', got none.")
+    return dim_zero_cat(parts)
+
+
+def one_shape(samples: Tensor, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the shape of each sample, which must be that of those before, if there were any."""
+    own = tuple(samples.shape[1:])
+    if shape not in (None, own):
+        raise ValueError(f"Expected samples of shape {shape} like those before, got {own}.")
+    return own
 
 
 def _check_finite(samples: Tensor) -> None:

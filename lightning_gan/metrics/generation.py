@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from lightning_gan.extractors import Extractor, cache_folder
 from lightning_gan.functional import frechet_distance_floor
-from lightning_gan.metrics.base import SampleMetric, at_least_empty
+from lightning_gan.metrics.base import SampleMetric, at_least_empty, joined, one_shape
 from lightning_gan.metrics.comparison import METRICS, OF_NEIGHBORS, Comparison, compare
 from lightning_gan.metrics.real_samples import RealSamples
 from lightning_gan.metrics.reference import Reference, cache_key, check_number
@@ -199,7 +199,7 @@ class GenerationMetrics(SampleMetric):
         options = {"unit": " samples", "disable": not self.progress, "delay": 1}
         with tqdm(desc=title, total=samples.size, **options) as bar:
             for part in samples.parts():
-                shape = _one_shape(part, shape)
+                shape = one_shape(part, shape)
                 described = self.describe(part.to(self.device), real=True)
                 features.append(described.features)
                 if classes is not None and described.logits is not None:
@@ -226,7 +226,7 @@ class GenerationMetrics(SampleMetric):
         if real and self.reference is not None:
             raise ValueError("Expected no more real samples once they are measured, got some.")
         features, logits = self.describe(samples, real)
-        self._sample_shape = _one_shape(samples, self._sample_shape)
+        self._sample_shape = one_shape(samples, self._sample_shape)
         if real:
             self.real_features.append(features)
             return
@@ -242,7 +242,7 @@ class GenerationMetrics(SampleMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Compare; see the class."""
-        fake = _joined(self.fake_features, "generated")
+        fake = joined(self.fake_features, "generated")
         self.fake_features = [fake]  # its parts need no memory beside it
         reference = None
         if "fid" in self.metrics or self.needs_neighbors:
@@ -267,7 +267,7 @@ class GenerationMetrics(SampleMetric):
         """Return the real side as the figures need it."""
         known = self.reference
         if known is None or not known.serves(self.needs_neighbors):
-            features = _joined(self.real_features, "real") if known is None else known.features
+            features = joined(self.real_features, "real") if known is None else known.features
             known = Reference.measure(features, None, self.needs_neighbors, self.progress)
             self.reference = known = known._replace(sample_shape=self._sample_shape)
         self._reference = known.to(device)
@@ -343,18 +343,3 @@ class GenerationMetrics(SampleMetric):
             for name in self._defaults:  # torchmetrics gathers an empty list without columns
                 setattr(self, name, at_least_empty(getattr(self, name), self.device))
         super()._sync_dist(*args, **kwargs)
-
-
-def _joined(parts: list[Tensor], which: str) -> Tensor:
-    """Join what was collected, of all processes."""
-    if not len(parts):
-        raise ValueError(f"Expected {which} samples before 'compute', got none.")
-    return dim_zero_cat(parts)
-
-
-def _one_shape(samples: Tensor, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the shape of each sample, which must be that of those before, if there were any."""
-    own = tuple(samples.shape[1:])
-    if shape not in (None, own):
-        raise ValueError(f"Expected samples of shape {shape} like those before, got {own}.")
-    return own
