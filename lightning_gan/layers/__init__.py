@@ -16,6 +16,7 @@ from lightning_gan.layers.lipschitz import (
     lipschitz_bound,
     lipschitz_normalize,
 )
+from lightning_gan.layers.maxout import Maxout
 from lightning_gan.layers.minibatch import MinibatchDiscrimination, MinibatchStdDev
 from lightning_gan.layers.mixing import mixing_layers
 from lightning_gan.layers.modes import evaluating
@@ -33,6 +34,7 @@ __all__ = [
     "ConditionalSequential",
     "DownBlock",
     "LipschitzDownBlock",
+    "Maxout",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
     "MultiplicativeNoise",

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from lightning_gan.functional.penalties import slopes
 from lightning_gan.layers.conditioning import ConditionalSequential
+from lightning_gan.layers.maxout import Maxout
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock
@@ -22,7 +23,7 @@ from lightning_gan.layers.spectral import OperatorNorm, is_normalized
 
 LinearMap = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
 
-_SLOPE_AT_MOST_1 = (nn.ReLU, nn.Tanh, nn.Identity, nn.Flatten, nn.Unflatten)
+_SLOPE_AT_MOST_1 = (nn.ReLU, nn.Tanh, nn.Identity, nn.Flatten, nn.Unflatten, Maxout)
 _TOLERANCE = 1e-6  # relative, of the square of a norm
 _MOST_STEPS = 500
 

@@ -7,12 +7,13 @@ from lightning_gan.networks.dirac import DiracDiscriminator, DiracGenerator
 from lightning_gan.networks.growing import Growing, in_final_size
 from lightning_gan.networks.heads import Head
 from lightning_gan.networks.mixture import MixtureGenerator
-from lightning_gan.networks.mlp import MLPDiscriminator, MLPGenerator
+from lightning_gan.networks.mlp import MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
 from lightning_gan.networks.multi_scale import MultiScaleDiscriminator
 from lightning_gan.networks.patch import PatchDiscriminator
 from lightning_gan.networks.progan import ProGANDiscriminator, ProGANGenerator
 from lightning_gan.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from lightning_gan.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lightning_gan.networks.unrolled import UnrolledDiscriminator, UnrolledGenerator
 
 __all__ = [
     "BigGANDiscriminator",
@@ -27,6 +28,7 @@ __all__ = [
     "Head",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MaxoutDiscriminator",
     "MixtureGenerator",
     "MultiScaleDiscriminator",
     "PatchDiscriminator",
@@ -36,5 +38,7 @@ __all__ = [
     "R3GANGenerator",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "UnrolledDiscriminator",
+    "UnrolledGenerator",
     "in_final_size",
 ]

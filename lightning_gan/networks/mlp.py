@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from lightning_gan.layers import PixelNorm
+from lightning_gan.layers import Maxout, PixelNorm
 from lightning_gan.networks.base import (
     Discriminator,
     DiscriminatorConditioning,
@@ -93,16 +93,57 @@ class MLPDiscriminator(Discriminator):
         self.head = self.build_head(hidden[-1])
 
 
+class MaxoutDiscriminator(Discriminator):
+    """Map points or images to logits through maxout layers.
+
+    Args:
+        sample_shape: Shape of one sample: (D,) for points, (C, H, W) for images.
+        hidden: Widths of the hidden layers.
+        pieces: Linear functions of which each hidden unit takes the largest.
+        num_classes: See :class:`MLPDiscriminator`.
+        conditioning: Likewise.
+        num_outputs: Likewise.
+        minibatch: Likewise.
+
+    Reference:
+        Goodfellow et al., "Maxout Networks", ICML 2013, https://arxiv.org/abs/1302.4389; Lin et
+        al., "PacGAN: The power of two samples in generative adversarial networks", NeurIPS 2018,
+        https://arxiv.org/abs/1712.04086, section 4.1 (the widths by default are of the authors'
+        code).
+    """
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, ...] = (2,),
+        hidden: Sequence[int] = (200, 200, 200),
+        pieces: int = 5,
+        num_classes: int | None = None,
+        conditioning: DiscriminatorConditioning = "concat",
+        num_outputs: int = 1,
+        minibatch: Minibatch = "none",
+    ) -> None:
+        super().__init__(sample_shape, num_classes, conditioning, num_outputs, minibatch)
+        inputs = self.channels * math.prod(sample_shape[1:])
+        self.layers = nn.Sequential(nn.Flatten())
+        for narrow, wide in pairwise([inputs, *_checked_widths(hidden)]):
+            self.layers.extend([nn.Linear(narrow, wide * pieces), Maxout(pieces)])
+        self.head = self.build_head(hidden[-1])
+
+
 def _hidden_layers(
     inputs: int, hidden: Sequence[int], norm: Callable[[int], nn.Module], activation: nn.Module
 ) -> list[nn.Module]:
+    return [
+        layer
+        for narrow, wide in pairwise([inputs, *_checked_widths(hidden)])
+        for layer in (nn.Linear(narrow, wide), norm(wide), activation)
+        if not isinstance(layer, nn.Identity)
+    ]
+
+
+def _checked_widths(hidden: Sequence[int]) -> Sequence[int]:
     if not hidden:
         raise ValueError("Expected 'hidden' to name at least one layer's width, got none.")
     for width in hidden:
         check_positive("hidden", width)
-    return [
-        layer
-        for narrow, wide in pairwise([inputs, *hidden])
-        for layer in (nn.Linear(narrow, wide), norm(wide), activation)
-        if not isinstance(layer, nn.Identity)
-    ]
+    return hidden

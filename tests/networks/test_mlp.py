@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gan.networks import Head, MLPDiscriminator, MLPGenerator
+from lightning_gan.networks import Head, MaxoutDiscriminator, MLPDiscriminator, MLPGenerator
 from tests.toys import flat
 
 
@@ -67,7 +67,7 @@ def test_wrong_channels() -> None:
         MLPDiscriminator((3, 4, 4))(torch.zeros(2, 1, 4, 4))
 
 
-@pytest.mark.parametrize("network", [MLPGenerator, MLPDiscriminator])
+@pytest.mark.parametrize("network", [MLPGenerator, MLPDiscriminator, MaxoutDiscriminator])
 def test_no_hidden_layer(network: Any) -> None:
     message = r"'hidden' to name at least one layer's width, got none\."
     with pytest.raises(ValueError, match=message):
@@ -120,3 +120,19 @@ def test_unknown_norm() -> None:
     norm: Any = "layer"
     with pytest.raises(ValueError, match=r"'norm' to be one of \['batch', 'pixel', 'none'\]"):
         MLPGenerator(norm=norm)
+
+
+def test_maxout_has_as_many_weights_as_pacgans() -> None:
+    assert flat(MaxoutDiscriminator()).numel() == 405_201
+    assert flat(MaxoutDiscriminator((4,))).numel() == 405_201 + 2 * 1000  # packs of two
+    assert MaxoutDiscriminator((1, 4, 4), (6, 5), pieces=2, num_classes=3).channels == 4
+
+
+def test_maxout_equals_the_written_formula() -> None:
+    network, x = MaxoutDiscriminator((2,), (4, 3), pieces=2), torch.randn(6, 2)
+    w1, b1, w2, b2, w3, b3 = network.parameters()
+    hidden = x
+    for weight, bias, units in ((w1, b1, 4), (w2, b2, 3)):
+        affine = hidden @ weight.T + bias
+        hidden = torch.maximum(affine[:, :units], affine[:, units:])
+    torch.testing.assert_close(network(x), (hidden @ w3.T + b3)[:, 0], rtol=1e-5, atol=1e-5)
