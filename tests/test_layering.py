@@ -20,8 +20,17 @@ ALLOWED: dict[str, set[str]] = {
     "gans": {"functional", "layers", "networks", "training"},
     "extractors": {"functional", "data", "training"},
     "metrics": {"functional", "training", "extractors"},
-    "callbacks": {"functional", "networks", "training", "gans", "extractors", "metrics"},
-    "commands": {"functional", "training", "gans", "callbacks", "data", "extractors", "metrics"},
+    "diagnostics": {"functional", "layers", "networks", "training", "gans"},
+    "callbacks": {
+        *("functional", "networks", "training", "gans", "extractors", "metrics", "diagnostics"),
+    },
+    "lab": {
+        *("functional", "data", "layers", "networks", "training", "gans", "extractors", "metrics"),
+        *("diagnostics", "callbacks"),
+    },
+    "commands": {
+        *("functional", "training", "gans", "callbacks", "data", "extractors", "metrics", "lab"),
+    },
     "cli": {"", "networks", "training", "gans", "callbacks", "commands", "data", "extractors"},
     "__init__": {"gans"},
     "__main__": {"cli"},

@@ -38,10 +38,12 @@ from lightning_gan.functional.losses import (
 from lightning_gan.functional.modes import (
     ClassCoverage,
     Memorization,
+    MixtureCoverage,
     Repetition,
     class_coverage,
     expected_coverage,
     memorization,
+    mixture_coverage,
     repetition,
 )
 from lightning_gan.functional.moments import Moments, moments
@@ -69,6 +71,7 @@ __all__ = [
     "Divergence",
     "ManifoldScores",
     "Memorization",
+    "MixtureCoverage",
     "Moments",
     "Neighborhood",
     "Overlap",
@@ -104,6 +107,7 @@ __all__ = [
     "memorization",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
+    "mixture_coverage",
     "moments",
     "nearest_distances",
     "neighbor_radii",

@@ -39,7 +39,8 @@ class Maxout(nn.Module):
                 f"{x.shape[1]}."
             )
         # Pieces outermost: the largest of neighbours takes 1.5 times as long on a CPU.
-        return x.unflatten(1, (self.pieces, -1)).amax(dim=1)
+        largest: Tensor = x.unflatten(1, (self.pieces, -1)).amax(dim=1)
+        return largest
 
     def extra_repr(self) -> str:
         """Return the number of pieces."""

@@ -8,6 +8,7 @@ from lightning_gan.functional.modes import (
     class_coverage,
     expected_coverage,
     memorization,
+    mixture_coverage,
     repetition,
 )
 
@@ -73,6 +74,68 @@ def test_wrong_classes(
 def test_logits_are_no_classes() -> None:
     with pytest.raises(TypeError, match=r"'predictions' to be int64, got torch\.float32"):
         class_coverage(torch.randn(3), 3)
+
+
+SQUARE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+def test_coverage_of_a_mixture_by_hand() -> None:
+    """Of six points one lies outside of all discs and one on the border of its own."""
+    samples = torch.tensor(
+        [[0.0, 0.0], [0.25, 0.0], [1.0, 1.2], [0.5, 0.5], [0.0, 1.0], [0.0, 0.5]]
+    )
+    found = mixture_coverage(samples, SQUARE, std=0.125, radius=4.0)
+    assert found.modes.item() == 3
+    exactly(found.high_quality, 4 / 6)
+    exactly(found.reverse_kl, 0.5 * math.log(4 * 0.5) + 2 * 0.25 * math.log(4 * 0.25))
+
+
+@pytest.mark.parametrize("modes", [1, 2, 4])
+def test_coverage_of_some_modes_is_the_logarithm_of_their_share(modes: int) -> None:
+    found = mixture_coverage(SQUARE[:modes].repeat(5, 1), SQUARE, std=0.01)
+    assert found.modes.item() == modes
+    exactly(found.high_quality, 1.0)
+    exactly(found.reverse_kl, math.log(4 / modes))
+
+
+def test_a_mixture_without_a_good_sample() -> None:
+    found = mixture_coverage(SQUARE + 0.5, SQUARE, std=0.01)
+    assert (found.modes.item(), found.high_quality.item()) == (0, 0.0)
+    assert found.reverse_kl.isnan()
+
+
+@pytest.mark.parametrize(("layout", "floor"), [("ring", 0.0014), ("grid", 0.0048)])
+def test_coverage_of_perfect_samples(layout: str, floor: float) -> None:
+    """The chance that a normal vector of the plane is shorter than 3, and plug-in KL's bias."""
+    side, angles = torch.arange(-4.0, 5.0, 2.0), torch.arange(8) * math.pi / 4
+    ring = torch.stack([angles.cos(), angles.sin()], dim=1)
+    centers = torch.cartesian_prod(side, side) if layout == "grid" else ring
+    labels = torch.randint(len(centers), (100, 2500))
+    draws = centers[labels] + 0.05 * torch.randn(100, 2500, 2)
+    found = [mixture_coverage(draw, centers, 0.05) for draw in draws]
+    assert {scores.modes.item() for scores in found} == {len(centers)}
+    quality = torch.stack([scores.high_quality for scores in found]).mean()
+    divergence = torch.stack([scores.reverse_kl for scores in found]).mean()
+    torch.testing.assert_close(quality.item(), 0.98889, rtol=0, atol=0.0007)
+    torch.testing.assert_close(divergence.item(), floor, rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        (torch.zeros(0, 2), {}, r"'samples' to be points \(N, d\), got shape \(0, 2\)"),
+        (torch.zeros(4), {}, r"'samples' to be points \(N, d\), got shape \(4,\)"),
+        (torch.zeros(4, 3), {}, "'samples' and 'centers' of one dimension, got 3 and 2"),
+        (torch.full((4, 2), math.nan), {}, "finite 'samples', got NaN or infinity"),
+        (torch.zeros(4, 2), {"std": 0.0}, "'std' to be positive, got 0.0"),
+        (torch.zeros(4, 2), {"radius": -1.0}, "'radius' to be positive, got -1.0"),
+    ],
+)
+def test_no_points_of_a_mixture(
+    samples: torch.Tensor, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        mixture_coverage(samples, SQUARE, **{"std": 0.1} | options)
 
 
 @pytest.mark.parametrize("digits", [0, 1, 6])

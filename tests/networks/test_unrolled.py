@@ -30,9 +30,9 @@ def test_as_many_weights_as_published(network: Any, number: int) -> None:
 
 
 def test_sides_of_the_maps() -> None:
-    sides = []
+    sides: list[int] = []
     generator, discriminator = UnrolledGenerator(), UnrolledDiscriminator()
-    for layer in [*generator.layers, *discriminator.layers]:
+    for layer in nn.Sequential(generator, discriminator).modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(lambda *args: sides.append(args[2].shape[-1]))
     discriminator(generator(torch.zeros(2, 256)))

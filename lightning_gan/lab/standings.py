@@ -1,0 +1,144 @@
+"""What several seeds of a method say together, and beside another method."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple
+
+from lightning_gan.lab.experiment import Row
+from lightning_gan.lab.judges import Count
+
+Judged = Literal["average", "last", "best"]
+Outcome = Literal["better", "worse", "no difference", "cannot tell"]
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation of a figure over seeds.
+
+    Attributes:
+        values: Those that are defined.
+        of: Number of seeds.
+    """
+
+    values: tuple[float, ...]
+    of: int
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the defined values; None where none is."""
+        return fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of the defined values; None of fewer than two."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def text(self, digits: int) -> str:
+        """Return both in words, with the number of defined values where it is not all.
+
+        Example:
+            >>> Spread((1.0, 2.0), 3).text(1)
+            '1.5 ± 0.7 (2 of 3)'
+        """
+        if self.mean is None:
+            return "-"
+        text = f"{self.mean:.{digits}f}" + ("" if self.std is None else f" ± {self.std:.{digits}f}")
+        return text if len(self.values) == self.of else f"{text} ({len(self.values)} of {self.of})"
+
+
+class Standing(NamedTuple):
+    """The rows of one method with one number of steps.
+
+    Attributes:
+        method: Its name.
+        steps: Iterations of the generator.
+        judged: Which of the generators the headline figures are of.
+        rows: One for each seed.
+    """
+
+    method: str
+    steps: int
+    judged: Judged
+    rows: tuple[Row, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, ascending."""
+        return sorted(row["seed"] for row in self.rows)
+
+    @property
+    def images(self) -> int:
+        """Real images that the discriminator was shown."""
+        return int(self.rows[0]["images"])
+
+    def spread(self, figure: str, which: Judged | None = None) -> Spread:
+        """Return a figure of a generator; of the judged one by default."""
+        found = [row[which or self.judged][figure] for row in self.rows]
+        return Spread(tuple(value for value in found if value is not None), len(found))
+
+    def rank(self, counts: Mapping[str, Count]) -> tuple[float, ...]:
+        """Return what sorts standings, the best first: the figures one after the other."""
+        means = {name: self.spread(name).mean for name in counts}
+        return tuple(
+            float("inf") if mean is None else -mean if counts[name].higher_is_better else mean
+            for name, mean in means.items()
+        )
+
+    def outcome(self, base: "Standing", figure: str, higher_is_better: bool) -> Outcome:
+        """Tell whether a figure differs from that of another method by more than the seeds do.
+
+        The difference of the means counts if it exceeds the larger of the two standard deviations.
+        """
+        own, other = self.spread(figure), base.spread(figure)
+        if own.mean is None or other.mean is None or own.std is None or other.std is None:
+            return "cannot tell"
+        difference = own.mean - other.mean
+        if abs(difference) <= max(own.std, other.std):
+            return "no difference"
+        return "better" if (difference > 0) == higher_is_better else "worse"
+
+    def alarms(self) -> str:
+        """Say which alarms were raised, in how many of the runs, and when at first."""
+        told = []
+        for name in dict.fromkeys(alarm["name"] for row in self.rows for alarm in row["alarms"]):
+            steps = [[a["step"] for a in row["alarms"] if a["name"] == name] for row in self.rows]
+            first = [min(found) for found in steps if found]
+            told.append(f"{name} ({len(first)} of {len(steps)}, from {min(first):,})")
+        return ", ".join(told)
+
+    def command(self, experiment: str) -> str:
+        """Return the command line that makes the same rows."""
+        words = ["lightning-gan", "lab", experiment, "--only", self.method]
+        seeds = "[" + ",".join(map(str, self.seeds)) + "]"
+        return shlex.join([*words, "--seeds", seeds, "--steps", str(self.steps)])
+
+
+def standings(rows: Sequence[Row], judged: Mapping[str, Judged]) -> list[Standing]:
+    """Group rows by method and number of steps, in their order.
+
+    Args:
+        rows: Trials.
+        judged: For each method, which generator its headline figures are of; rows of others are
+            left out.
+    """
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        if row["method"] in judged:
+            groups.setdefault((row["method"], row["steps"]), []).append(row)
+    return [Standing(*key, judged[key[0]], tuple(group)) for key, group in groups.items()]
+
+
+def beside(
+    standing: Standing, all_of_them: Sequence[Standing], name: str | None
+) -> Standing | None:
+    """Return the standing of another method to compare with, of as many steps if there is one."""
+    others = [one for one in all_of_them if one.method == name]
+    if standing.method == name or not others:
+        return None
+    return min(others, key=lambda one: abs(one.steps - standing.steps))
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first line is its head."""
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])
