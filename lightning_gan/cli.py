@@ -17,12 +17,21 @@ import lightning_gan.training  # noqa: F401
 from lightning_gan import __version__
 from lightning_gan.callbacks import (
     BestCheckpoint,
+    CollapseGuard,
+    Diagnostics,
     Evaluation,
     GANCheckpoint,
     GeneratorEMA,
     SampleGrid,
 )
-from lightning_gan.commands import add_sample_arguments, evaluate, fit_extractor, sample
+from lightning_gan.commands import (
+    add_lab_arguments,
+    add_sample_arguments,
+    evaluate,
+    fit_extractor,
+    lab,
+    sample,
+)
 from lightning_gan.gans import AdversarialModule
 from lightning_gan.training import resolve_checkpoint, verify_checkpoint
 from lightning_gan.training.runtime import silence_jsonargparse
@@ -32,8 +41,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sample": sample,
     "evaluate": evaluate,
     "fit-extractor": fit_extractor,
+    "lab": lab,
 }
-DECLARATIONS: dict[str, Callable[[ArgumentParser], None]] = {"sample": add_sample_arguments}
+DECLARATIONS: dict[str, Callable[[ArgumentParser], None]] = {
+    "sample": add_sample_arguments,
+    "lab": add_lab_arguments,
+}
 
 
 class GANCommandLine(LightningCLI):
@@ -45,6 +58,8 @@ class GANCommandLine(LightningCLI):
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(GANCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Evaluation, "evaluation")
+        parser.add_lightning_class_args(Diagnostics, "diagnostics")
+        parser.add_lightning_class_args(CollapseGuard, "guard")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and check a checkpoint's file before Lightning reads its hyper-parameters."""

@@ -226,6 +226,8 @@ PIECES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "lookahead": ("DRAGAN", {}),
     "evaluation": ("GAN", {}),
+    "diagnostics": ("SNGAN", {}),
+    "collapse guard": ("GAN", {"replay": _piece("training.ExperienceReplay", capacity=20)}),
     "progressive growing": (
         "LSGAN",
         {
@@ -265,6 +267,21 @@ EVALUATION = {
     ),
 }
 
+# Options of the command line's own callbacks.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "evaluation": {"evaluation": EVALUATION},
+    "diagnostics": {"diagnostics": {"every_n_steps": 1, "steepness_every_n_steps": 2}},
+    # All samples are too alike for it: it goes back at each iteration, and stops at the fourth.
+    "collapse guard": {
+        "diagnostics": {
+            "every_n_steps": 1,
+            "thresholds": {"diversity": 1e9},
+            "patience": 1,
+            "grace": 0,
+        },
+        "guard": {"on": ["samples collapse"], "action": "roll_back", "factor": 0.9},
+    },
+}
 
 TRAINER: dict[str, Any] = {
     "max_steps": 4, "accelerator": "cpu", "devices": 2, "strategy": "ddp",
@@ -292,9 +309,8 @@ def _run(rank: int, folder: Path, piece: str, ckpt_path: Path | None = None) -> 
         "trainer": TRAINER | {"callbacks": _callbacks(piece)},
         "checkpoint": {"every_n_train_steps": 2, "dirpath": str(folder / "checkpoints")},
         "ema": {"half_life": 50},
-        "evaluation": EVALUATION if piece == "evaluation" else {},
         "samples": {"dirpath": str(folder / "samples")},
-    }  # fmt: skip
+    } | OPTIONS.get(piece, {})  # fmt: skip
     path = folder / f"config_{rank}.yaml"
     path.write_text(yaml.safe_dump(config))
     resume = [] if ckpt_path is None else [f"--ckpt_path={ckpt_path}"]
@@ -324,10 +340,12 @@ def test_piece_on_two_ranks_in_bf16_with_resume(piece: str, ranks: Ranks, tmp_pa
     ranks.run(_run, whole, piece)
     earlier = whole / "checkpoints" / "step_00000002.ckpt"
     # Where there is an evaluation, the command line adds a second checkpoint callback.
-    ranks.run(_run if piece == "evaluation" else _resume, resumed, piece, earlier)
+    ranks.run(_run if piece in OPTIONS else _resume, resumed, piece, earlier)
     expected = read_checkpoint(whole / "checkpoints" / "last.ckpt")
     actual = read_checkpoint(resumed / "checkpoints" / "last.ckpt")
     assert expected["global_step"] == 4
+    if piece == "collapse guard":
+        assert expected["callbacks"]["CollapseGuard"]["times"] == 3
     for part in ("state_dict", "lightning_gan"):
         assert_same(actual[part], expected[part])
     weights = expected["state_dict"]

@@ -1,6 +1,8 @@
 """Callbacks, one a file; they know a model only through the interface of ``gans.base``."""
 
 from lightning_gan.callbacks.checkpoint import BestCheckpoint, GANCheckpoint
+from lightning_gan.callbacks.collapse_guard import CollapseGuard
+from lightning_gan.callbacks.diagnostics import Diagnostics
 from lightning_gan.callbacks.ema import GeneratorEMA
 from lightning_gan.callbacks.evaluation import Evaluation
 from lightning_gan.callbacks.lookahead import LookaheadMinimax
@@ -9,6 +11,8 @@ from lightning_gan.callbacks.sample_grid import SampleGrid
 
 __all__ = [
     "BestCheckpoint",
+    "CollapseGuard",
+    "Diagnostics",
     "Evaluation",
     "GANCheckpoint",
     "GeneratorEMA",

@@ -7,12 +7,13 @@ from lightning_gan.diagnostics.gradients import generator_gradients
 from lightning_gan.diagnostics.jacobian import Spectrum, game_eigenvalues, game_jacobian
 from lightning_gan.diagnostics.motion import Motion
 from lightning_gan.diagnostics.probe import probe
-from lightning_gan.diagnostics.signs import ALARMS, THRESHOLDS, Alarm, Threshold
+from lightning_gan.diagnostics.signs import ALARMS, NAMES, THRESHOLDS, Alarm, Threshold
 from lightning_gan.diagnostics.steepness import steepness
 from lightning_gan.diagnostics.unnoticed import unnoticed
 
 __all__ = [
     "ALARMS",
+    "NAMES",
     "THRESHOLDS",
     "Alarm",
     "Alarms",

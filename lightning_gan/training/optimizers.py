@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import ParamsT
+from torch.utils.hooks import RemovableHandle
 
 from lightning_gan.training.schedules import Schedule, check_range, value_at
 
@@ -177,6 +178,45 @@ def _optimistic_step(
         parameter.add_(state.get("previous_update", update) - update)
         state["previous_update"] = update
     return loss
+
+
+def scale_learning_rates(
+    optimizer: Optimizer, factor: Callable[[], float]
+) -> tuple[RemovableHandle, RemovableHandle]:
+    """Take all later steps with a share of the learning rates, whatever sets these.
+
+    The rates are scaled for the time of a step alone, so that a schedule over images, a scheduler
+    or a callback goes on setting the full ones. The look-ahead of unrolling keeps to these.
+
+    Args:
+        optimizer: Whose steps; anything that has hooks around them.
+        factor: Returns the share, asked before each step.
+
+    Returns:
+        What ends it, by the ``remove()`` of both.
+
+    Example:
+        >>> weight = nn.Parameter(torch.ones(1))
+        >>> optimizer = SGD([weight], lr=1.0)
+        >>> _ = scale_learning_rates(optimizer, lambda: 0.25)
+        >>> weight.grad = torch.ones(1)
+        >>> optimizer.step()
+        >>> weight.item(), optimizer.param_groups[0]["lr"]
+        (0.75, 1.0)
+    """
+    full: list[Any] = []
+
+    def before(*_: Any) -> None:
+        full[:] = [group["lr"] for group in optimizer.param_groups]
+        share = factor()
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * share
+
+    def after(*_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate
+
+    return optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)
 
 
 def make_optimizers(

@@ -90,7 +90,7 @@ class _Pair(NamedTuple):
         {"image": SAMPLES, "label": LABELS},
         {"image": SAMPLES, "labels": LABELS, "path": ["a"] * 4},
     ],
-    ids=str,
+    ids=lambda form: type(form).__name__,
 )
 def test_forms_with_labels(form: Any) -> None:
     batch = unpack(form)

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ExponentialLR, StepLR
 
 from lightning_gan.cli import main
 from lightning_gan.training import GANAdam, LinearSchedule, OptimisticAdam, OptimisticSGD
-from lightning_gan.training.optimizers import make_optimizers
+from lightning_gan.training.optimizers import make_optimizers, scale_learning_rates
 from tests.test_cli import points_run, printed_config
 
 
@@ -400,3 +400,40 @@ def test_closure_gives_the_gradients_and_the_loss(make: Any) -> None:
     make([second]).step()
     assert_equal([first.detach()], [second.detach()])
     assert not torch.equal(first.detach(), torch.full((2,), 3.0))
+
+
+@pytest.mark.parametrize("kind", [GANAdam, OptimisticAdam, SGD, OptimisticSGD])
+def test_steps_with_a_share_of_the_rates_whatever_sets_these(kind: Any) -> None:
+    share = [1.0]
+    optimizer, reference = kind(weights(), lr=0.1), kind(weights(), lr=0.1)
+    plans = [StepLR(one, 2, 0.5) for one in (optimizer, reference)]
+    handles = scale_learning_rates(optimizer, lambda: share[0])
+    for step in range(6):
+        share[0] = 0.25 if step >= 3 else 1.0
+        train(optimizer, range(step, step + 1))
+        full = reference.param_groups[0]["lr"]
+        reference.param_groups[0]["lr"] = share[0] * full
+        train(reference, range(step, step + 1))
+        reference.param_groups[0]["lr"] = full
+        assert optimizer.param_groups[0]["lr"] == full == 0.1 * 0.5 ** (step // 2)
+        for plan in plans:
+            plan.step()
+    for handle in handles:
+        handle.remove()
+    assert_equal(train(optimizer, range(6, 8)), train(reference, range(6, 8)))
+
+
+def test_scales_the_rate_that_a_schedule_sets_and_each_group() -> None:
+    first, second = weights()
+    groups: list[dict[str, Any]] = [{"params": [first], "lr": 1.0}, {"params": [second]}]
+    optimizer = SGD(groups, lr=torch.tensor(0.5))
+    scale_learning_rates(optimizer, lambda: 0.5)
+    before = [p.detach().clone() for p in (first, second)]
+    first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
+    optimizer.step()
+    assert_equal([first.detach(), second.detach()], [before[0] - 0.5, before[1] - 0.25])
+    scheduled = GANAdam(weights(), lr=LinearSchedule(0.5, 0.0, images=100))
+    reference = GANAdam(weights(), lr=0.0625)
+    scale_learning_rates(scheduled, lambda: 0.25)
+    scheduled.follow(50)
+    assert_equal(train(scheduled, range(1)), train(reference, range(1)))
