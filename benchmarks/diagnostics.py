@@ -1,6 +1,6 @@
 """What the diagnostics cost, and which alarms they raise on healthy and on failing runs.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.diagnostics cost
+    OMP_NUM_THREADS=1 python -m benchmarks.diagnostics cost --root FOLDER_OF_MNIST
     OMP_NUM_THREADS=1 python -m benchmarks.diagnostics alarms --steps 2000 --results alarms.jsonl
 
 ``cost`` measures in turn with iterations of the same run, by the process's CPU time, which other
@@ -25,15 +25,16 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
-from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gan.callbacks import GeneratorEMA
 from lightning_gan.callbacks.diagnostics import Diagnostics
+from lightning_gan.data import GANDataModule
 from lightning_gan.diagnostics.alarms import Alarms
 from lightning_gan.gans import AdversarialModule
+from lightning_gan.lab.recipes import build
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 Options = dict[str, Any]
@@ -102,20 +103,19 @@ def healthy() -> list[str]:
     return sorted((f"{path.parent.name}/{path.stem}" for path in paths), reverse=True)
 
 
-def built(config: str, changes: Options) -> tuple[AdversarialModule, LightningDataModule, Options]:
+def built(
+    config: str, changes: Options, root: str | None = None
+) -> tuple[AdversarialModule, GANDataModule, Options]:
     """Return a committed configuration's model, with some arguments changed, its data and rest."""
     options = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
     seed_everything(0, verbose=False)
     chosen = {part: options[part] for part in ("model", "data")}
     chosen["data"]["init_args"] |= changes.get("data", {})
     chosen["model"]["init_args"] |= {k: v for k, v in changes.items() if k != "data"}
-    if "mnist" in config:
-        chosen["data"]["init_args"]["root"] = "/work/shared/data"
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(AdversarialModule, "model")
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    made = parser.instantiate_classes(parser.parse_object(chosen))
-    return made.model, made.data, options
+    if root is not None and config.startswith("mnist"):
+        chosen["data"]["init_args"]["root"] = root
+    model = build(AdversarialModule, chosen["model"])  # type: ignore[type-abstract]
+    return model, build(GANDataModule, chosen["data"]), options  # type: ignore[type-abstract]
 
 
 def trainer_for(folder: str, steps: int, callbacks: list[Callback]) -> Trainer:
@@ -185,9 +185,9 @@ class Timed(Diagnostics):
                 self.measurements[name].append(time.process_time() - began)
 
 
-def cost(config: str, measurements: int, every: int = 10) -> str:
+def cost(config: str, measurements: int, root: str | None, every: int = 10) -> str:
     """Return a row of a table: what an iteration and the two kinds of measurements take."""
-    model, data, options = built(config, {})
+    model, data, options = built(config, {}, root)
     timed = Timed(every)
     others = [instantiate_class((), c) for c in options["trainer"].get("callbacks", [])]
     with tempfile.TemporaryDirectory() as folder:
@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--every", type=int, default=Diagnostics().every_n_steps)
     parser.add_argument("--measurements", type=int, default=20)
+    parser.add_argument("--root", help="folder of MNIST's files")
     parser.add_argument("--results", type=Path, default=Path("runs/diagnostics.jsonl"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -219,7 +220,7 @@ def main() -> None:
         print("| configuration | ms an iteration | ms a probe | ms of the slopes | % in all |")
         print("|---|---|---|---|---|")
         for config in arguments.runs or [*healthy(), "mnist/gan", "mnist/wgan_gp"]:
-            print(cost(config, arguments.measurements), flush=True)
+            print(cost(config, arguments.measurements, arguments.root), flush=True)
         return
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     arguments.results.touch()

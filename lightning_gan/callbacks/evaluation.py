@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_gan.callbacks.curves import Evaluated, draw_curves
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.pictures import save_picture
-from lightning_gan.callbacks.run import real_samples, run_folder
+from lightning_gan.callbacks.run import extractor_of, real_samples, run_folder
 from lightning_gan.extractors import Extractor, make_extractor
 from lightning_gan.gans.generative import GenerativeModule
 from lightning_gan.metrics import (
@@ -149,7 +149,7 @@ class Evaluation(Callback):
         if stage == "test" or (stage == "fit" and self.active):
             expect_model(pl_module, GenerativeModule, self)
             data = getattr(trainer, "datamodule", None)
-            wanted = self.extractor or str(getattr(data, "extractor", "inception"))
+            wanted = self.extractor or extractor_of(data)
             self._measured = False
             self._metrics = GenerationMetrics(
                 make_extractor(wanted, self.extractor_weights),

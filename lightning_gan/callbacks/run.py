@@ -1,4 +1,4 @@
-"""What callbacks ask a run for: its folder, and its real samples."""
+"""What callbacks ask a run for: its folder, its real samples, and what describes them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lightning_gan.extractors import Extractor, Points
 from lightning_gan.metrics.real_samples import (
     LoaderOfSamples,
     RealSamples,
@@ -18,6 +19,14 @@ from lightning_gan.metrics.real_samples import (
 def run_folder(trainer: Trainer) -> Path:
     """Return the run's folder, for which all processes must ask together."""
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def extractor_of(data: Any) -> Extractor | str:
+    """Return what describes a data module's samples, unless something else is asked for."""
+    name = getattr(data, "extractor", "inception")
+    if name == "points" and hasattr(data, "centers"):
+        return Points(data.centers, data.std or None)
+    return str(name)
 
 
 def real_samples(

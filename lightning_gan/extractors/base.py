@@ -1,6 +1,7 @@
 """What every extractor has in common: bytes in, features out, and an identity of its weights."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -39,10 +40,12 @@ class Extractor(nn.Module, ABC):
             names FID, KID and Inception Score are right.
         num_classes: Number of the data's classes that the logits tell apart; None where there are
             no logits or they are of other classes.
+        least_logit: A sample none of whose logits is above it belongs to no class.
     """
 
     published = False
     num_classes: int | None = None
+    least_logit = -math.inf
 
     def __init__(self, name: str, resize: str = "none", layer: str = "") -> None:
         super().__init__()

@@ -36,6 +36,7 @@ from lightning_gan.functional.losses import (
     wasserstein_generator_loss,
 )
 from lightning_gan.functional.modes import (
+    HIGH_QUALITY,
     ClassCoverage,
     Memorization,
     MixtureCoverage,
@@ -67,6 +68,7 @@ from lightning_gan.functional.selection import top_k_rows
 from lightning_gan.functional.warping import affine_warp, color_transform, cutout, translate
 
 __all__ = [
+    "HIGH_QUALITY",
     "ClassCoverage",
     "Divergence",
     "ManifoldScores",

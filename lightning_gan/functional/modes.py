@@ -9,6 +9,8 @@ from torch import Tensor
 _QUANTILE = 0.01
 _NEAR = 0.1
 
+HIGH_QUALITY = 3.0  # standard deviations from a mode within which a sample is good
+
 
 class ClassCoverage(NamedTuple):
     """How the classes of generated samples are spread.
@@ -115,7 +117,7 @@ def class_coverage(
 
 @torch.no_grad()
 def mixture_coverage(
-    samples: Tensor, centers: Tensor, std: float, radius: float = 3.0
+    samples: Tensor, centers: Tensor, std: float, radius: float = HIGH_QUALITY
 ) -> MixtureCoverage:
     r"""Count the modes of a mixture of Gaussians that generated points cover.
 

@@ -14,6 +14,8 @@ from lightning_gan.metrics.base import SampleMetric
 class ClassCoverage(SampleMetric):
     """Count the classes of generated samples and compare their shares with those of real data.
 
+    Samples that the extractor gives no class, such as points far from all modes, do not count.
+
     Its state is one count for each class, whatever the number of samples. The usual test of
     dropped modes are the 1000 classes of stacked digits among 26,000 samples.
 
@@ -76,12 +78,14 @@ class ClassCoverage(SampleMetric):
         logits = self.describe(samples).logits
         if logits is None:
             raise ValueError(f"Expected logits of the extractor '{self.extractor.name}', got none.")
-        self.counts += logits.argmax(dim=1).bincount(minlength=len(self.counts))
+        best, classes = logits.max(dim=1)
+        known = classes[best > self.extractor.least_logit]
+        self.counts += known.bincount(minlength=len(self.counts))
 
     def compute(self) -> dict[str, Tensor]:
         """Compare; see the class."""
         if not self.counts.any():
-            raise ValueError("Expected generated samples before 'compute', got none.")
+            raise ValueError("Expected generated samples of some class before 'compute', got none.")
         number = len(self.counts)
         classes = torch.arange(number, device=self.counts.device).repeat_interleave(self.counts)
         shares = None if self.real_shares is None else self.real_shares.to(classes.device)

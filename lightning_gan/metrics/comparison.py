@@ -1,5 +1,6 @@
 """The figures of generated samples beside real ones, each under its right name."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ _WITH = {
     "inception_score_std": "inception_score",
     "copies": "memorization",
     "mode_kl": "modes",
+    "high_quality": "modes",
 }
 
 
@@ -71,6 +73,7 @@ def compare(
     num_classes: int | None = None,
     real_shares: Tensor | None = None,
     progress: bool = False,
+    least_logit: float = -math.inf,
 ) -> Comparison:
     """Compute what is asked for and possible.
 
@@ -85,6 +88,8 @@ def compare(
         real_shares: Shares or counts of the classes among real samples, (K,). By default those
             that the extractor found, or equal ones, by which nothing is judged.
         progress: Whether bars show how far it is.
+        least_logit: See :class:`~lightning_gan.extractors.Extractor`; where it is finite, the share
+            of the samples with a class is a figure, and the modes are those of these alone.
     """
     figures: dict[str, Tensor] = {}
     if real_shares is None and reference is not None:
@@ -92,7 +97,7 @@ def compare(
     if reference is not None and "fid" in metrics:
         figures["fid"] = frechet_distance(reference.moments, moments(fake))
     if logits is not None:
-        figures |= _of_logits(metrics, logits, num_classes, real_shares)
+        figures |= _of_logits(metrics, logits, num_classes, real_shares, least_logit)
     if reference is None or not any(name in OF_NEIGHBORS for name in metrics):
         return Comparison(figures, len(fake))
     figures |= _of_neighbors(reference, fake, progress)
@@ -107,6 +112,7 @@ def _of_logits(
     logits: Tensor,
     num_classes: int | None,
     real_shares: Tensor | None,
+    least_logit: float,
 ) -> dict[str, Tensor]:
     figures: dict[str, Tensor] = {}
     if "inception_score" in metrics and len(logits) >= SPLITS:
@@ -115,7 +121,12 @@ def _of_logits(
         figures |= {"inception_score": mean, "inception_score_std": deviation}
     if "modes" in metrics and num_classes is not None:
         shares = None if real_shares is None else real_shares.to(logits.device)
-        found = class_coverage(logits.argmax(dim=1), num_classes, shares)
+        known = logits.amax(dim=1) > least_logit
+        if least_logit > -math.inf:
+            figures["high_quality"] = known.double().mean()
+        if not bool(known.any()):
+            return figures | {"modes": torch.zeros_like(figures["high_quality"])}
+        found = class_coverage(logits[known].argmax(dim=1), num_classes, shares)
         figures |= {"modes": found.modes.double(), "mode_kl": found.kl}
     return figures
 

@@ -45,7 +45,9 @@ class GenerationMetrics(SampleMetric):
     ``memorization``          chance that a generated sample is nearer to its nearest training
                               sample than a held-out one is: 0.5 is right, 1 means copies; and
                               ``copies``, the share below the 1 % quantile of held-out distances
-    ``modes``, ``mode_kl``    classes that occur, and KL(generated || real classes) in nats
+    ``modes``, ``mode_kl``    classes that occur, and KL(generated || real classes) in nats; of
+                              points, ``high_quality``, the share within 3 standard deviations of a
+                              mode, which alone count
     ========================  ====================================================================
 
     The first three bear these names only where they follow the published protocol: TensorFlow's
@@ -256,6 +258,7 @@ class GenerationMetrics(SampleMetric):
             self.extractor.num_classes,
             self.real_shares,
             self.progress,
+            self.extractor.least_logit,
         )
         named = self._comparison.named(self.metrics, self.extractor)
         if not named:

@@ -24,6 +24,7 @@ DEFINITIONS = {
     "copies": "share nearer to the training set than 99 % of held-out samples",
     "modes": "classes that occur among the generated samples",
     "mode_kl": "KL(generated || real) of the classes, nats",
+    "high_quality": "share of generated samples within 3 standard deviations of a mode",
 }
 
 # What a metric takes that not every comparison has.

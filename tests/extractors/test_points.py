@@ -55,3 +55,17 @@ def test_refuses_images() -> None:
 def test_refuses_points_of_another_dimension_than_the_centers() -> None:
     with pytest.raises(ValueError, match=r"\(N, 2\), got \(4, 3\)"):
         Points([[0.0, 0.0]])(torch.zeros(4, 3))
+
+
+def test_points_far_from_all_centers_have_no_class() -> None:
+    extractor = Points([[0.0, 0.0], [9.0, 0.0]], std=0.1)
+    logits = extractor(torch.tensor([[0.29, 0.0], [0.31, 0.0], [9.0, 0.29]])).logits
+    assert logits is not None
+    assert (logits.amax(dim=1) > extractor.least_logit).tolist() == [True, False, True]
+    assert logits.argmax(dim=1).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("options", [{"centers": [[0.0]], "std": 0.0}, {"std": 0.1}])
+def test_refuses_other_deviations(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"'std' to be positive, and with 'centers', got 0\."):
+        Points(**options)  # type: ignore[arg-type]

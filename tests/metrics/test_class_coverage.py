@@ -101,7 +101,7 @@ def test_what_cannot_be_counted_is_refused() -> None:
     coverage = ClassCoverage(Points(CENTERS), SHARES[:5])
     with (
         pytest.warns(UserWarning, match="before the ``update``"),
-        pytest.raises(ValueError, match="generated samples before 'compute', got none"),
+        pytest.raises(ValueError, match="some class before 'compute', got none"),
     ):
         coverage.compute()
     coverage.update(drawn())
@@ -112,3 +112,9 @@ def test_what_cannot_be_counted_is_refused() -> None:
     flat = ModuleExtractor(nn.Flatten(), "flat", num_classes=2)
     with pytest.raises(ValueError, match=r"logits \(N, 2\), got none"):
         ClassCoverage(flat).update(images(2))
+
+
+def test_points_without_a_class_do_not_count() -> None:
+    coverage = ClassCoverage(Points([[0.0], [5.0]], std=0.1))
+    coverage.update(torch.tensor([[0.1], [2.0], [5.2], [5.4]]))
+    assert coverage.counts.tolist() == [1, 1]

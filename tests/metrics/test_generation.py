@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
+from lightning_gan.extractors import Points
 from lightning_gan.functional import (
     class_coverage,
     frechet_distance,
@@ -18,6 +19,7 @@ from lightning_gan.functional import (
     inception_score,
     kernel_distance,
     memorization,
+    mixture_coverage,
     moments,
     nearest_distances,
     precision_recall_density_coverage,
@@ -451,3 +453,22 @@ def test_a_high_floor_is_warned_of_once(width: int, said: str) -> None:
     with pytest.warns(UserWarning, match=said):
         metrics.report()
     assert said.split("|")[-1] in metrics.report().notes[0]
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.2])
+def test_points_of_high_quality_are_those_of_the_mixture(spread: float) -> None:
+    centers = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    points = centers[torch.randint(3, (400,)) // 2] + spread * torch.randn(400, 2)
+    metrics = GenerationMetrics(Points(centers, std=0.1), ["modes"])
+    metrics.update(points, real=False)
+    figures, expected = metrics.compute(), mixture_coverage(points, centers, std=0.1)
+    assert 0 < figures["high_quality"] < 1
+    assert figures["high_quality"] == expected.high_quality
+    assert figures["modes"] == expected.modes
+    torch.testing.assert_close(figures["mode_kl"], expected.reverse_kl)
+
+
+def test_no_point_of_high_quality() -> None:
+    metrics = GenerationMetrics(Points([[0.0, 0.0]], std=0.1), ["modes"])
+    metrics.update(torch.ones(10, 2), real=False)
+    assert metrics.compute() == {"high_quality": 0.0, "modes": 0.0}
