@@ -249,7 +249,7 @@ class CollapseGuard(Callback):
         delays = [0]
         if alarms is not None:
             delays += [alarms.patience_of(name) for name in self._alarms]
-        if evaluation is not None:
+        if evaluation is not None and self._alarms != [*self.on]:  # some are verdicts
             delays.append(evaluation.patience * self._evaluated[2])
         return max(delays)
 
@@ -314,6 +314,8 @@ class CollapseGuard(Callback):
                 callback.on_train_start(trainer, model)
         if self._diagnostics is not None:
             self._diagnostics.forget_signs()
+        if self._evaluation is not None:
+            self._evaluation.withdraw(trainer.global_step)
         self._severe = []
         self._times += 1
         self.rate_factor *= self.factor

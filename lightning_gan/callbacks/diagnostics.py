@@ -1,6 +1,7 @@
 """How healthy a training is, in figures over the run and in words where it is not."""
 
-from math import isfinite
+from math import isfinite, nan
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ class Diagnostics(Callback):
         self._all_raised: list[Raised] = []
         self._motion = Motion()
         self._held_out: Batch | None = None
+        self._folder: Path | None = None  # known from the start of a training on
 
     @property
     def last_step(self) -> int:
@@ -204,7 +206,8 @@ class Diagnostics(Callback):
         if self._due(self.eigenvalues_every_n_steps, step):
             figures |= _eigenvalues(model, real)
         values = torch.tensor(list(figures.values()), dtype=torch.float64, device=model.device)
-        return dict(zip(figures, broadcast(values).tolist(), strict=True))
+        shared = zip(figures, broadcast(values).tolist(), strict=True)
+        return {name: value for name, value in shared if isfinite(value)}
 
     def _due(self, every: int | None, step: int) -> bool:
         return every is not None and (step == 1 or step % self._rounded(every) == 0)
@@ -226,7 +229,7 @@ class Diagnostics(Callback):
         return {name: float(value) for name, value in logged.items() if value is not None}
 
     def _write(self, trainer: Trainer) -> None:
-        if len(self.history) > 1 and trainer.is_global_zero:
+        if self._folder is not None and len(self.history) > 1 and trainer.is_global_zero:
             active = [name for name, raised in self.alarms.active.items() if raised]
             write_diagnosis(self._folder, self.history, self._all_raised, active)
 
@@ -281,5 +284,6 @@ def _eigenvalues(model: AdversarialModule, real: Batch) -> dict[str, float]:
     real = real.rows(slice(SAMPLES))
     with unnoticed(model):
         spectrum = game_eigenvalues(model, real, model.sample_latents(len(real.samples))).within()
-    figures = {"eigenvalue": spectrum.largest_real, "eigenvalue_rotation": spectrum.rotation}
-    return {name: value for name, value in figures.items() if isfinite(value)}
+    if not len(spectrum.values):  # under the same names on every process, whatever each finds
+        return {"eigenvalue": nan, "eigenvalue_rotation": nan}
+    return {"eigenvalue": spectrum.largest_real, "eigenvalue_rotation": spectrum.rotation}

@@ -217,6 +217,11 @@ class Evaluation(Callback):
             self.report = metrics.report()
         return self.report
 
+    def withdraw(self, step: int) -> None:
+        """Forget the figures of an iteration whose weights are gone, as after a step back."""
+        if self.last_step == step:
+            self._history.pop()
+
     def _prepared(self, trainer: Trainer, model: GenerativeModule) -> GenerationMetrics:
         """Return the metrics with their real side measured."""
         if self._metrics is None:

@@ -134,8 +134,9 @@ def parse(name: str, arguments: Sequence[str]) -> Order:
     given = packaged(name) if known.config is None else configured(name, known.config)
     if known.plot.lower() == "true":
         content = read_results(path)
-        choices = given.init_args if given.class_path == content["class_path"] else {}
-        given = Specification(content["class_path"], choices | content["settings"])
+        ours = given.init_args if given.class_path == content["class_path"] else {}
+        shown = {k: v for k, v in ours.items() if k in given.experiment_class().shown}
+        given = Specification(content["class_path"], ours | content["settings"] | shown)
     kind = given.experiment_class()
     parser = _parser(name, kind, given)
     options = parser.parse_args(list(arguments))
@@ -152,6 +153,7 @@ def parse(name: str, arguments: Sequence[str]) -> Order:
         title=experiment.title,
         settings={k: v for k, v in values.items() if k not in experiment.choices},
         command=_command(name, known.config, changed),
+        shown=experiment.shown,
     )
     return Order(experiment, results, options.workers, options.plot)
 

@@ -179,11 +179,11 @@ class Alarms:
             level = max(early, default=math.nan)
             known[f"{name}/level"] = level
             known[f"{name}/early"] = value / level if level > 0 else math.nan
-        if math.isfinite(known["accuracy"]):
+        if self.settled and math.isfinite(known["accuracy"]):
             self._accuracies = [*self._accuracies, known["accuracy"]][-RECENT:]
         if len(self._accuracies) == RECENT:
-            known["accuracy/least"] = min(self._accuracies)
-            known["accuracy/largest"] = max(self._accuracies)
+            _, low, *_, high, _ = sorted(self._accuracies)  # a single one is no swing
+            known["accuracy/least"], known["accuracy/largest"] = low, high
         return known
 
     @staticmethod

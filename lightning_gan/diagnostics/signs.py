@@ -61,6 +61,9 @@ THRESHOLDS: dict[str, Threshold] = {
     "swing_high": Threshold(
         0.75, "it tells most of them; chance swings so far with fewer than ten samples alone"
     ),
+    "near_equilibrium": Threshold(
+        0.1, "share of the early level of the gradient below which the weights hardly move"
+    ),
     "eigenvalue": Threshold(
         0.0, "a positive real part is a direction in which the game leaves its equilibrium"
     ),
@@ -144,7 +147,9 @@ def _circles(figures: Figures, bounds: Figures) -> bool:
 
 
 def _is_unstable(figures: Figures, bounds: Figures) -> bool:
-    return figures["eigenvalue"] > bounds["eigenvalue"]
+    # Far from the equilibrium a game that is learning has such eigenvalues, too.
+    near = figures["g_grad_norm/early"] <= bounds["near_equilibrium"]
+    return near and figures["eigenvalue"] > bounds["eigenvalue"]
 
 
 ALARMS: tuple[Alarm, ...] = (

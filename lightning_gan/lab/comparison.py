@@ -61,6 +61,7 @@ class Comparison(Experiment):
     """
 
     choices = ("methods", "seeds", "steps", "only", "root")
+    shown = ("name", "title", "baseline", "judged", "published", "bars")
 
     def __init__(
         self,
@@ -216,7 +217,7 @@ class Comparison(Experiment):
         """Tell whether a method is better than the baseline in anything, and worse in nothing."""
         told: dict[str, list[str]] = {}
         for name, count in self._judge.counts.items():
-            outcome = standing.outcome(base, name, count.higher_is_better)
+            outcome = standing.outcome(base, name, count)
             own, other = (one.spread(name).text(count.digits) for one in (standing, base))
             told.setdefault(outcome, []).append(f"{count.label} {own} against {other}")
         holds = None
@@ -236,7 +237,7 @@ class Comparison(Experiment):
         )
         return Finding(
             f"{standing.method} reaches {asked}.",
-            all(bar.reached(spread.mean) for bar, spread in means.items()),
+            all(spread.complete and bar.reached(spread.mean) for bar, spread in means.items()),
             f"{found} after {standing.steps:,} steps; {len(standing.rows)} seeds, "
             f"{standing.judged} generator.",
         )

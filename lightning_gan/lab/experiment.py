@@ -34,10 +34,12 @@ class Experiment(ABC):
         title: Headline of the figure.
         choices: Names of the constructor's arguments that choose among trials without changing any
             of them, such as seeds: more can be added to the same results later.
+        shown: Names of those that decide on nothing but how results are shown.
     """
 
     title: str
     choices: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @abstractmethod
     def trials(self) -> Iterator[Row]:

@@ -115,7 +115,8 @@ def judged_run(
     Returns:
         ``ms`` of CPU time an iteration, ``images`` that the discriminator was shown, figures of the
         generators ``average`` and ``last`` and of as many ``real`` samples, the ``best`` point by
-        its reverse divergence, the ``curve`` of all points, ``alarms``, a ``note`` and ``samples``.
+        its reverse divergence, the ``curve`` of all points, ``alarms``, a ``note``, ``samples``;
+        of a run that diverged why it ``ended``, and the worst figures.
     """
     seed_everything(seed, verbose=False)
     data = recipe.build_data(root)
@@ -125,8 +126,14 @@ def judged_run(
     own = [GeneratorEMA(recipe.ema_decay), *recipe.build_callbacks()]
     looks = [watch, points, stopwatch.go_on()]
     watched = [*own, stopwatch, *looks]
-    train(model, data, recipe.steps, watched, accelerator=accelerator)
-    last = points.points[-1]
+    ended = ""
+    try:
+        train(model, data, recipe.steps, watched, accelerator=accelerator)
+        last = points.points[-1]
+    except FloatingPointError as error:  # a result like any other
+        ended = str(error)
+        last = {which: judge.of_nothing() for which in ("average", "last")}
+        points.points.append({"step": recipe.steps, **last})
     average = judge.keep(model, seed)
     with without_average(model):
         samples = {"average": average, "last": judge.keep(model, seed)}
@@ -140,6 +147,7 @@ def judged_run(
         "note": judge.note(data),
         "alarms": points.alarms,
         "curve": points.points,
+        "ended": ended,
         "samples": samples,
     }
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,11 +47,18 @@ class Count(NamedTuple):
         label: Heading, with the unit.
         digits: Decimals.
         higher_is_better: Whether more of it is better.
+        ceiling: What the data themselves reach; more of it is no better.
     """
 
     label: str
     digits: int
     higher_is_better: bool
+    ceiling: float = math.inf
+
+    def gain(self, value: float, other: float) -> float:
+        """Return by how much a value is better than another; below 0 if it is worse."""
+        difference = min(value, self.ceiling) - min(other, self.ceiling)
+        return difference if self.higher_is_better else -difference
 
 
 class Judge(ABC):
@@ -103,6 +111,10 @@ class Judge(ABC):
         """Say how it was counted."""
         return f"{self.num_samples:,} samples"
 
+    def of_nothing(self) -> Figures:
+        """Return the worst figures, those of a training that diverged."""
+        return {n: 0.0 if count.higher_is_better else None for n, count in self.counts.items()}
+
     def of_model(self, model: AdversarialModule, data: GANDataModule, seed: int) -> Figures:
         """Count in samples of a model, of its averaged generator if it has one.
 
@@ -149,7 +161,7 @@ class MixtureJudge(Judge):
 
     counts: ClassVar = {
         "modes": Count("modes", 1, higher_is_better=True),
-        "high_quality": Count("within 3 std, %", 1, higher_is_better=True),
+        "high_quality": Count("within 3 std, %", 1, True, ceiling=100 * (1 - math.exp(-4.5))),
         "reverse_kl": Count("reverse KL, nats", 4, higher_is_better=False),
     }
 
@@ -164,7 +176,7 @@ class MixtureJudge(Judge):
         """Count modes, the percentage of samples of high quality, and the reverse divergence."""
         mixture, samples = _mixture(data), torch.cat(list(parts))
         if not bool(samples.isfinite().all()):  # the training has diverged
-            return {"modes": 0.0, "high_quality": 0.0, "reverse_kl": None}
+            return self.of_nothing()
         found = mixture_coverage(samples, mixture.centers, mixture.std)
         divergence = found.reverse_kl.item()
         return {
@@ -225,7 +237,7 @@ class StackedJudge(Judge):
         coverage = ClassCoverage(StackedClassifier(self._reader(data)))
         for part in parts:
             if not bool(part.isfinite().all()):  # the training has diverged
-                return {"modes": 0.0, "reverse_kl": None}
+                return self.of_nothing()
             coverage.update(part)
         found = coverage.compute()
         return {"modes": found["modes"].item(), "reverse_kl": found["mode_kl"].item()}

@@ -58,14 +58,13 @@ def leaderboard(results: list[Path]) -> str:
 
 def beaten(own: Standing, row: Published, counts: dict[str, Count]) -> bool:
     """Tell whether a method is at least as good as a published row in all, and better in one."""
-    signs = []
+    gains = []
     for name, (value, _) in row.figures.items():
-        mean = own.spread(name).mean
-        if mean is None:
+        spread = own.spread(name)
+        if spread.mean is None or not spread.complete:
             return False
-        difference = mean - value
-        signs.append(difference if counts[name].higher_is_better else -difference)
-    return min(signs) >= 0 and max(signs) > 0
+        gains.append(counts[name].gain(spread.mean, value))
+    return min(gains) >= 0 and max(gains) > 0
 
 
 def _board(content: dict[str, Any]) -> Board:
@@ -163,6 +162,9 @@ def _share(one: Standing, row: Published) -> str:
 def _reached(board: Board, one: Standing) -> str:
     if not board.bars:
         return "-"
-    missed = [bar for bar in board.bars if not bar.reached(one.spread(bar.figure).mean)]
+    spreads = {bar: one.spread(bar.figure) for bar in board.bars}
+    missed = [
+        b for b, spread in spreads.items() if not (spread.complete and b.reached(spread.mean))
+    ]
     said = ", ".join(bar.text(board.counts[bar.figure].label) for bar in missed)
     return f"misses {said}" if missed else "yes"

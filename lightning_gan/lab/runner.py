@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import multiprocessing
+import os
 import platform
 import signal
 import time
@@ -52,6 +53,7 @@ class Results:
         title: Headline of its figure.
         settings: The constructor's arguments that decide what a trial is.
         command: Command line of this call.
+        shown: Settings that may differ from those of the file, as they decide no trial.
         commands: Those by which the rows came about.
         rows: Identity and measurement of each trial, and its ``seconds`` of CPU time.
         findings: What the rows show; empty until all trials were tried.
@@ -63,6 +65,7 @@ class Results:
     title: str
     settings: Row
     command: str = ""
+    shown: tuple[str, ...] = ()
     commands: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -78,7 +81,8 @@ class Results:
         content = read_results(self.path)
         mine = plain({"class_path": self.class_path, **self.settings})
         theirs = {"class_path": content["class_path"], **content["settings"]}
-        names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+        differing = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+        names = [name for name in differing if name not in self.shown]
         if names:
             differences = ", ".join(
                 f"{name}={theirs.get(name)!r} instead of {mine.get(name)!r}" for name in names
@@ -100,9 +104,17 @@ class Results:
         def place(row: Row) -> int:
             return next((i for i, trial in enumerate(trials) if _is_of(row, trial)), len(trials))
 
+        self._take_up_rows_of_others()
         self.rows = sorted([*self.rows, row], key=place)
         self.findings = []
         self.write()
+
+    def _take_up_rows_of_others(self) -> None:
+        """Keep what another command has added to the same file meanwhile."""
+        if self.path.exists():
+            theirs = [restored(row) for row in read_results(self.path)["rows"]]
+            known = {_json(row) for row in self.rows}
+            self.rows += [row for row in theirs if _json(row) not in known]
 
     def write(self) -> None:
         """Write the file, completely or not at all, a row a line."""
@@ -124,7 +136,7 @@ class Results:
         parts = [f"{_json(name)}: {_json(value)}" for name, value in head.items()]
         parts += [f"{_json(name)}: [{_lines(values)}\n]" for name, values in lists.items()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
             temporary.replace(self.path)

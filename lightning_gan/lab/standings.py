@@ -24,6 +24,11 @@ class Spread(NamedTuple):
     of: int
 
     @property
+    def complete(self) -> bool:
+        """Whether the figure is defined for all seeds."""
+        return len(self.values) == self.of
+
+    @property
     def mean(self) -> float | None:
         """Mean of the defined values; None where none is."""
         return fmean(self.values) if self.values else None
@@ -43,7 +48,7 @@ class Spread(NamedTuple):
         if self.mean is None:
             return "-"
         text = f"{self.mean:.{digits}f}" + ("" if self.std is None else f" ± {self.std:.{digits}f}")
-        return text if len(self.values) == self.of else f"{text} ({len(self.values)} of {self.of})"
+        return text if self.complete else f"{text} ({len(self.values)} of {self.of})"
 
 
 class Standing(NamedTuple):
@@ -84,7 +89,7 @@ class Standing(NamedTuple):
             for name, mean in means.items()
         )
 
-    def outcome(self, base: "Standing", figure: str, higher_is_better: bool) -> Outcome:
+    def outcome(self, base: "Standing", figure: str, count: Count) -> Outcome:
         """Tell whether a figure differs from that of another method by more than the seeds do.
 
         The difference of the means counts if it exceeds the larger of the two standard deviations.
@@ -92,10 +97,10 @@ class Standing(NamedTuple):
         own, other = self.spread(figure), base.spread(figure)
         if own.mean is None or other.mean is None or own.std is None or other.std is None:
             return "cannot tell"
-        difference = own.mean - other.mean
-        if abs(difference) <= max(own.std, other.std):
+        gain = count.gain(own.mean, other.mean)
+        if abs(gain) <= max(own.std, other.std):
             return "no difference"
-        return "better" if (difference > 0) == higher_is_better else "worse"
+        return "better" if gain > 0 else "worse"
 
     def alarms(self) -> str:
         """Say which alarms were raised, in how many of the runs, and when at first."""

@@ -351,3 +351,12 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         main(points_run(tmp_path, "GAN", *arguments))
     assert (tmp_path / "version_0" / "guard" / "step_00000000.ckpt").exists()
     assert (tmp_path / "version_0" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_figures_of_weights_that_are_gone_are_withdrawn() -> None:
+    evaluation = Evaluation(every_n_steps=1)
+    evaluation.load_state_dict({"history": [(5, {}, None, None), (6, {}, "garbage", 1.0)]})
+    evaluation.withdraw(5)
+    assert evaluation.last_step == 6
+    evaluation.withdraw(6)
+    assert evaluation.last_step == 5

@@ -367,3 +367,11 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
 def test_foreign_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="model of lightning_gan, got BoringModel"):
         fit(tmp_path, Diagnostics(), model=BoringModel())
+
+
+def test_a_run_goes_on_without_diagnostics(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, quick())
+    trainer.save_checkpoint(path := tmp_path / "kept.ckpt", weights_only=False)
+    quiet = Diagnostics(every_n_steps=None)
+    fit(tmp_path, quiet, steps=6, ckpt_path=path)
+    assert quiet.last_step == 4

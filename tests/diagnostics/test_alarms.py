@@ -30,7 +30,7 @@ ILL: dict[str, list[dict[str, float]]] = {
     "weights at the bound": [{"clipped_share": 0.99}],
     "discriminator too steep": [{"slope_mean": 50.0}, {"slope_max": 1e6}],
     "game circles": [],  # takes a course
-    "unstable equilibrium": [{"eigenvalue": 0.5}],
+    "unstable equilibrium": [{"eigenvalue": 0.5, "g_grad_norm": 0.05}],
 }
 CASES = [(name, figures) for name, cases in ILL.items() for figures in cases]
 
@@ -165,7 +165,10 @@ CHANGES: list[tuple[dict[str, float], list[dict[str, float]]]] = [
     ({"clipped_share": 0.99}, [{"clipped_share": 1}]),
     ({"slope_mean": 50.0}, [{"slope_of_target": 100}]),
     ({"slope_max": 1e6}, [{"growing_slope": 1e9}, {"steep_slope": 1e9}]),
-    ({"eigenvalue": 0.5}, [{"eigenvalue": 1}]),
+    (
+        {"eigenvalue": 0.5, "g_grad_norm": 0.05},
+        [{"eigenvalue": 1}, {"near_equilibrium": 0.01}],
+    ),
 ]
 
 
@@ -189,6 +192,13 @@ def test_a_discriminator_that_wins_and_loses_in_turn_goes_in_circles(
         raised += alarms.update(step, HEALTHY | {"accuracy": accuracy})
     assert [one.name for one in raised] == ([] if change else ["game circles"])
     assert change or "accuracy between 0.10 and 0.90" in raised[0].sentence
+
+
+def test_a_single_dip_is_no_circle() -> None:
+    alarms = begun()
+    for step in range(30):
+        dip = {"accuracy": 0.1 if step == 5 else 0.8}
+        assert alarmed(alarms, dip, range(step, step + 1)) == []
 
 
 def test_every_bound_has_a_reason_and_is_tried() -> None:

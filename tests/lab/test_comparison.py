@@ -14,9 +14,10 @@ from lightning_gan import GAN, R3GAN
 from lightning_gan.lab.comparison import Comparison
 from lightning_gan.lab.experiment import Row
 from lightning_gan.lab.judged_run import best_of
+from lightning_gan.lab.judges import MixtureJudge
 from lightning_gan.lab.published import published_rows, read_bars
 from lightning_gan.lab.recipes import Recipe, recipe
-from lightning_gan.lab.standings import Spread, Standing
+from lightning_gan.lab.standings import Spread, Standing, standings
 from lightning_gan.networks import MLPDiscriminator, MLPGenerator
 from lightning_gan.training import GANAdam, LinearSchedule
 
@@ -197,8 +198,9 @@ def test_spread_over_seeds_and_its_difference() -> None:
     assert (spread.mean, spread.of) == (1.5, 3)
     assert spread.std == pytest.approx(math.sqrt(0.5))
     assert Spread((), 2).text(1) == "-"
+    count = MixtureJudge.counts["reverse_kl"]
     outcomes = {
-        name: standing(*values).outcome(standing(1.0, 3.0), "reverse_kl", higher_is_better=False)
+        name: standing(*values).outcome(standing(1.0, 3.0), "reverse_kl", count)
         for name, values in {
             "lower": (0.1, 0.2),
             "alike": (1.5, 1.6),
@@ -207,6 +209,27 @@ def test_spread_over_seeds_and_its_difference() -> None:
         }.items()
     }
     assert list(outcomes.values()) == ["better", "no difference", "worse", "cannot tell"]
+
+
+def test_more_than_the_data_reach_is_no_better() -> None:
+    count = MixtureJudge.counts["high_quality"]
+    assert count.gain(99.9, 98.889) == pytest.approx(0.0, abs=1e-3)
+    assert count.gain(90.0, 99.9) == pytest.approx(-8.889, abs=1e-3)
+    assert MixtureJudge.counts["reverse_kl"].gain(0.1, 0.3) == pytest.approx(0.2)
+
+
+def test_a_diverged_run_is_a_result() -> None:
+    rates = {"class_path": "SGD", "init_args": {"lr": 1e30, "beta2": None}}
+    method = {"init_args": {"optimizer_g": rates, "optimizer_d": rates}}
+    experiment = comparison(methods={"plain": {}, "wild": method}, bars={"modes": ">= 0"})
+    [_, wild, *_] = experiment.trials()
+    found = experiment.measure(**wild)
+    assert found["ended"].startswith("Expected finite values in training")
+    assert found["average"] == {"modes": 0.0, "high_quality": 0.0, "reverse_kl": None}
+    good = row("wild", 1, 8.0, 0.1, wild["recipe"])
+    whole = standings([wild | found, good], {"wild": "average"})[0]
+    assert whole.spread("modes").mean == 4.0
+    assert not whole.spread("reverse_kl").complete
 
 
 def test_bars() -> None:

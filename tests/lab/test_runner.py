@@ -80,6 +80,28 @@ def results_in(folder: Path, **settings: Any) -> Results:
     return Results(path, "powers", "tests.Powers", "Powers", {"base": 2.0} | settings, "command")
 
 
+def test_two_commands_keep_each_others_rows(tmp_path: Path) -> None:
+    one, other = results_in(tmp_path), results_in(tmp_path)
+    for results in (one, other):
+        results.read()
+    trials = [{"exponent": 1}, {"exponent": 2}]
+    one.add({"exponent": 1, "power": 2.0}, trials)
+    other.add({"exponent": 2, "power": 4.0}, trials)
+    again = results_in(tmp_path)
+    again.read()
+    assert [row["power"] for row in again.rows] == [2.0, 4.0]
+
+
+def test_what_is_only_shown_may_change(tmp_path: Path) -> None:
+    results_in(tmp_path, note="old").add({"exponent": 1}, [])
+    changed = results_in(tmp_path, note="new")
+    with pytest.raises(ValueError, match="no results of other settings"):
+        changed.read()
+    changed.shown = ("note",)
+    changed.read()
+    assert len(changed.rows) == 1
+
+
 def quiet(_: str) -> None:
     pass
 
