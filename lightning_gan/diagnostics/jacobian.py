@@ -2,20 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
-from torch.func import functional_call
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from lightning_gan.diagnostics.unnoticed import unnoticed
 from lightning_gan.gans.game import AdversarialGame
 from lightning_gan.training.batch import Batch
+from lightning_gan.training.lending import with_weights
 from lightning_gan.training.penalty import Terms
 
 LARGEST_EXACT = 500  # weights of a game whose whole Jacobian is computed
@@ -250,14 +251,13 @@ class _Field:
         model = self._model
         weights = {name: p for player in self._players for name, p in player.items()}
         parts = direction.split([p.numel() for p in weights.values()])
-        with _undisturbed(model), forward_ad.dual_level(), _ThroughDetach():
+        with _as_in_training(model), forward_ad.dual_level(), _ThroughDetach():
             lent = {
                 name: _dual(p, part.reshape(p.shape).to(p)).requires_grad_()
                 for (name, p), part in zip(weights.items(), parts, strict=True)
             }
             carried = {name: buffer.clone() for name, buffer in model.named_buffers()}
-            own = {f"model.{name}": x for name, x in (lent | carried).items()}
-            gradients: list[Tensor] = functional_call(_Scope(model), own, (self._gradients, lent))
+            gradients = with_weights(model, lent | carried, lambda: self._gradients(lent))
             tangents = [_tangent(gradient).flatten() for gradient in gradients]
             return -torch.cat(tangents).to(direction)
 
@@ -292,30 +292,12 @@ class _ThroughDetach(TorchFunctionMode):
         return result
 
 
-class _Scope(nn.Module):
-    """Whatever uses a model, as a module, so that `functional_call` can lend it weights."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, compute: Callable[..., Any], *args: Any) -> Any:
-        return compute(*args)
-
-
 @contextmanager
-def _undisturbed(model: AdversarialGame) -> Iterator[None]:
-    """Look at a model's losses as in training, and leave it as it was."""
+def _as_in_training(model: AdversarialGame) -> Iterator[None]:
+    """Look at a model's losses as they are on average in training, and leave it as it was."""
     modes = {module: module.training for module in model.modules()}
     intervals = {penalty: penalty.interval for penalty in model.penalties.all()}
-    devices = [] if model.device.type == "cpu" else [model.device]
-    kind = {"device_type": model.device.type} if devices else {}
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.random.fork_rng(devices, **kind))
-        stack.enter_context(model.rehearsal())
-        stack.enter_context(model.uncompiled())
+    with unnoticed(model):
         try:
             model.train()
             for module in modes:

@@ -79,6 +79,6 @@ def _layers(model: AdversarialGame, example: Batch) -> dict[str, float]:
     if conditional or model.num_outputs > 1:
         return figures
     try:
-        return figures | {"lipschitz_bound": lipschitz_bound(judge, example.samples)}
+        return figures | {"lipschitz_bound": lipschitz_bound(judge, example.samples, norms)}
     except TypeError:
         return figures

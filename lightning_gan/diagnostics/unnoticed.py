@@ -30,11 +30,13 @@ def unnoticed(model: AdversarialGame) -> Iterator[None]:
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
+    devices = [] if model.device.type == "cpu" else [model.device]
+    kind = {"device_type": model.device.type} if devices else {}
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(cast(torch.dtype, model.dtype))  # in which latents are drawn
         with (
-            torch.random.fork_rng([model.device] if model.device.type == "cuda" else []),
+            torch.random.fork_rng(devices, **kind),
             model.rehearsal(),
             model.uncompiled(),
             torch.inference_mode(False),

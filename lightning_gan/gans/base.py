@@ -9,7 +9,7 @@ A variant declares what is minimised; when and by whom is here, the same for eve
 of processes and precision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import reduce
 from operator import add
@@ -19,7 +19,6 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lightning_gan.functional import clip_weights_
 from lightning_gan.gans.game import AdversarialGame
@@ -34,6 +33,7 @@ from lightning_gan.training.distributed import (
     broadcast_buffers,
     unsynchronized,
 )
+from lightning_gan.training.lending import with_weights
 from lightning_gan.training.penalty import Penalty, Terms
 from lightning_gan.training.randomness import seed_step
 from lightning_gan.training.schedules import Schedule
@@ -262,12 +262,12 @@ class AdversarialModule(AdversarialGame):
             def terms() -> Terms:
                 return self.discriminator_terms(real, fake, self._update)
 
-            return reduce(add, _with_weights(network, weights, terms).values())
+            return reduce(add, with_weights(network, weights, terms).values())
 
         with self.uncompiled():
             with self.rehearsal():
                 weights = unroll(network, optimizer_d, loss, self.unrolled_steps)
-            return _with_weights(network, weights, lambda: self.generator_terms(real, fake, update))
+            return with_weights(network, weights, lambda: self.generator_terms(real, fake, update))
 
     def _step_discriminator(self, optimizer: LightningOptimizer) -> None:
         # Stepped through the strategy, which unlike the wrapped optimiser does not count the step.
@@ -293,26 +293,6 @@ class AdversarialModule(AdversarialGame):
         for name, term in terms.items():
             self.record(f"{network}_{name}", term)
         self.record(f"{network}_loss", loss)
-
-
-class _Scope(nn.Module):
-    """Whatever uses a network, as a module, so that `functional_call` can lend it weights."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, compute: Callable[[], Terms]) -> Terms:
-        return compute()
-
-
-def _with_weights(
-    network: nn.Module, weights: dict[str, Tensor], compute: Callable[[], Terms]
-) -> Terms:
-    """Return what is computed while a network has other weights and buffers."""
-    lent = {f"network.{name}": weight for name, weight in weights.items()}
-    terms: Terms = functional_call(_Scope(network), lent, (compute,))
-    return terms
 
 
 def _no_closure() -> None:

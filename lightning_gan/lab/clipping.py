@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, RMSprop
 
 from lightning_gan.data import GaussianMixture
+from lightning_gan.diagnostics import clipped_share
 from lightning_gan.gans import WGAN, WGANGP, AdversarialModule
 from lightning_gan.lab.experiment import Experiment, Finding, Row
 from lightning_gan.lab.figures import ORACLE, new_figure
@@ -295,7 +296,7 @@ def factor_per_layer(gradients: Sequence[float]) -> float:
 
 def share_at(network: nn.Module, bound: float) -> float:
     """Return the share of a network's weights that a clipping to ``bound`` leaves at its ends."""
-    return (_weights(network).abs() >= AT_BOUND * bound).float().mean().item()
+    return clipped_share(network, AT_BOUND * bound)
 
 
 def _weights(network: nn.Module) -> Tensor:

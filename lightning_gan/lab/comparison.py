@@ -12,7 +12,8 @@ from lightning_gan.lab.judged_run import judged_run
 from lightning_gan.lab.judges import Judge
 from lightning_gan.lab.published import published_rows, read_bars
 from lightning_gan.lab.recipes import Recipe, build, recipe
-from lightning_gan.lab.standings import Judged, Standing, beside, markdown, standings
+from lightning_gan.lab.standings import Judged, Standing, beside, standings
+from lightning_gan.lab.tables import markdown
 from lightning_gan.training.arguments import check_choice
 
 _WHICH: tuple[Judged, ...] = ("average", "last", "best")
@@ -181,8 +182,7 @@ class Comparison(Experiment):
                 for figure, count in counts.items()
             ]
             fastest = min(row["ms"] for row in one.rows)
-            budget = f"{one.steps:,} steps, {one.images:,} samples"
-            rest = [f"{fastest:.1f}", str(len(one.rows)), budget, one.alarms() or "-"]
+            rest = [f"{fastest:.1f}", str(len(one.rows)), one.budget(), one.alarms() or "-"]
             lines.append([one.method, *figures, *rest, f"`{one.command(self.name)}`"])
         gap = ["-"] * (len(names) - len(counts) + 1)
         first = all_of_them[0].rows[0]
@@ -190,8 +190,7 @@ class Comparison(Experiment):
         lines.append(["real samples", *real, *gap, "-", "-", "-", first["note"]])
         for row in self._published:
             figures = [row.text(name) for name in counts]
-            runs = str(row.runs or "-") + (f" (± {row.error})" if row.error else "")
-            rest = [runs, row.budget(), "-", row.source]
+            rest = [row.number_of_runs(), row.budget(), "-", row.source]
             lines.append([f"{row.method} (published)", *figures, *gap, *rest])
         return markdown(lines)
 

@@ -16,6 +16,7 @@ from lightning_gan.data.base import TensorSamples
 from lightning_gan.gans import FGAN
 from lightning_gan.lab.experiment import Experiment, Finding, Row
 from lightning_gan.lab.figures import ORACLE, new_figure
+from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
 from lightning_gan.networks import MLPDiscriminator
 from lightning_gan.training import GANAdam
@@ -218,13 +219,11 @@ class Covering(Experiment):
 
     def table(self, rows: Sequence[Row]) -> str:
         """Return the fits and their divergences."""
-        lines = ["| divergence | by | seed | mean | std | divergence (nats) |", "|---" * 6 + "|"]
-        lines += [
-            f"| {NAMES[row['divergence']]} | {row['by']} | {row.get('seed', '')} "
-            f"| {row['mean']:.3f} | {row['std']:.3f} | {row['value']:.4f} |"
-            for row in rows
-        ]
-        return "\n".join(lines)
+        lines = [["divergence", "by", "seed", "mean", "std", "divergence (nats)"]]
+        for row in rows:
+            fit = [f"{row['mean']:.3f}", f"{row['std']:.3f}", f"{row['value']:.4f}"]
+            lines.append([NAMES[row["divergence"]], row["by"], row.get("seed", ""), *fit])
+        return markdown(lines)
 
     def _train(self, divergence: Any, seed: int) -> tuple[float, float]:
         seed_everything(seed, verbose=False)

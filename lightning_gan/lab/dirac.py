@@ -31,6 +31,7 @@ from lightning_gan.lab.dirac_methods import (
     methods,
 )
 from lightning_gan.lab.experiment import Experiment, Finding, Row
+from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
 from lightning_gan.networks import DiracDiscriminator, DiracGenerator
 from lightning_gan.training.arguments import check_bound
@@ -141,7 +142,7 @@ class DiracGAN(Experiment):
         """Return a line for each trial."""
         heads = ["losses", "method", "updates", "eigenvalues", "by theory", "factor expected"]
         heads += ["measured", f"distance after {self.iterations}", "converges"]
-        lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+        lines = [heads]
         for row in rows:
             known = row["theory"] is not None
             cells = [
@@ -155,8 +156,8 @@ class DiracGAN(Experiment):
                 f"{row['distance']:.3g}",
                 ("linearly" if known else "so far") if row["converges"] else "no",
             ]
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+            lines.append(cells)
+        return markdown(lines)
 
     def _method(self, trial: Row) -> Method:
         wanted = (trial["losses"], trial["method"])

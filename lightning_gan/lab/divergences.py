@@ -15,6 +15,7 @@ from lightning_gan.gans import FGAN, GAN, WGAN, WGANGP, AdversarialModule
 from lightning_gan.lab.experiment import Experiment, Finding, Row
 from lightning_gan.lab.figures import ORACLE, new_figure
 from lightning_gan.lab.saturation import discriminator_updates
+from lightning_gan.lab.tables import markdown
 from lightning_gan.layers import evaluating, spectral_normalize
 from lightning_gan.networks import MLPDiscriminator
 from lightning_gan.training import GANAdam
@@ -270,13 +271,11 @@ class Divergences(Experiment):
 
     def table(self, rows: Sequence[Row]) -> str:
         """Return estimate and derivative of each trial."""
-        lines = ["| method | x | seed | estimate | closed form | derivative |", "|---" * 6 + "|"]
-        lines += [
-            f"| {METHODS[row['method']].label} | {row['distance']} | {row['seed']} "
-            f"| {row['estimate']:.3f} | {_exact(row):.3f} | {row['gradient']:.3f} |"
-            for row in rows
-        ]
-        return "\n".join(lines)
+        lines = [["method", "x", "seed", "estimate", "closed form", "derivative"]]
+        for row in rows:
+            found = [f"{x:.3f}" for x in (row["estimate"], _exact(row), row["gradient"])]
+            lines.append([METHODS[row["method"]].label, row["distance"], row["seed"], *found])
+        return markdown(lines)
 
 
 def _real(n: int) -> Tensor:

@@ -19,6 +19,7 @@ from lightning_gan.gans import GAN
 from lightning_gan.lab.experiment import Experiment, Finding, Row
 from lightning_gan.lab.failures_cases import CASES, MOMENTS, RECIPES, WEAK, Recipe, Ring
 from lightning_gan.lab.figures import WIDTH, new_figure
+from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
 from lightning_gan.metrics import GenerationMetrics
 from lightning_gan.metrics.reference import Reference
@@ -164,14 +165,13 @@ class Failures(Experiment):
 
     def table(self, rows: Sequence[Row]) -> str:
         """List the figures of each case, as means over the seeds, and all names it got."""
-        lines = ["| samples | FD | P | R | D | C | nearer | verdicts |", "|" + "---|" * 8]
+        lines = [["samples", "FD", "P", "R", "D", "C", "nearer", "verdicts"]]
         for case, found in _by_case(rows).items():
             means = [_mean(found, name) for name in ("distance", *FIGURES, "memorization")]
             names = [row["verdict"] for row in found]
             said = ", ".join(f"{name} {names.count(name)}" for name in dict.fromkeys(names))
-            cells = [case, f"{means[0]:.4f}", *(f"{mean:.2f}" for mean in means[1:]), said]
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+            lines.append([case, f"{means[0]:.4f}", *(f"{mean:.2f}" for mean in means[1:]), said])
+        return markdown(lines)
 
     def _samples_of_gan(self, recipe: Recipe, data: GaussianMixture) -> Tensor:
         model = GAN(

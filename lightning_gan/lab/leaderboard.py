@@ -8,7 +8,8 @@ from lightning_gan.lab.judges import Count, Judge
 from lightning_gan.lab.published import Bar, Published, published_rows, read_bars
 from lightning_gan.lab.recipes import build
 from lightning_gan.lab.runner import read_results, restored
-from lightning_gan.lab.standings import Standing, markdown, standings
+from lightning_gan.lab.standings import Standing, rank, standings
+from lightning_gan.lab.tables import markdown
 
 
 class Board(NamedTuple):
@@ -108,13 +109,12 @@ def _details(board: Board) -> str:
     lines: list[tuple[tuple[float, ...], list[str]]] = []
     for one in board.own:
         figures = [one.spread(name).text(board.counts[name].digits) for name in names]
-        budget = f"{one.steps:,} steps, {one.images:,} samples"
-        rest = [f"{len(one.rows)} (± std)", budget, f"`{one.command(board.name)}`"]
+        rest = [f"{len(one.rows)} (± std)", one.budget(), f"`{one.command(board.name)}`"]
         lines.append((one.rank(board.counts), [f"**{one.method}**", *figures, *rest]))
     for row in board.published:
         figures = [row.text(name) for name in names]
-        runs = str(row.runs or "-") + (f" (± {row.error})" if row.error else "")
-        lines.append((_rank(board, row), [row.method, *figures, runs, row.budget(), row.source]))
+        rest = [row.number_of_runs(), row.budget(), row.source]
+        lines.append((_rank(board, row), [row.method, *figures, *rest]))
     ordered = [line for _, line in sorted(lines, key=lambda pair: pair[0])]
     head = ["method", *labels, "runs", "budget", "command or source"]
     notes = sorted({row["note"] for one in board.own for row in one.rows})
@@ -123,15 +123,7 @@ def _details(board: Board) -> str:
 
 
 def _rank(board: Board, row: Published) -> tuple[float, ...]:
-    """Return what sorts a published row among ours; see `Standing.rank`."""
-    return tuple(
-        float("inf")
-        if name not in row.figures
-        else -row.figures[name][0]
-        if count.higher_is_better
-        else row.figures[name][0]
-        for name, count in board.counts.items()
-    )
+    return rank({name: value for name, (value, _) in row.figures.items()}, board.counts)
 
 
 def _best(board: Board) -> Published:

@@ -24,6 +24,7 @@ from lightning_gan.lab.lipschitz_critics import (
     steepest_slope,
 )
 from lightning_gan.lab.lipschitz_figure import NAMES, draw_slopes
+from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
 from lightning_gan.layers import empirical_slope, layer_norms, lipschitz_bound
 from lightning_gan.networks import MLPGenerator
@@ -171,15 +172,13 @@ class Lipschitz(Experiment):
 
     def table(self, rows: Sequence[Row]) -> str:
         """List every critic with its slope and bound."""
-        lines = [
-            "| loss | critic | divided by | seed | steepest slope found | bound | in training |",
-            "|" + "---|" * 7,
-        ]
+        of_slopes = ["steepest slope found", "bound", "in training"]
+        lines = [["loss", "critic", "divided by", "seed", *of_slopes]]
         for row in rows:
             cells = [row["loss"], row["critic"], row["normalization"], row["seed"]]
             cells += [f"{row[name]:.4g}" for name in ("slope", "bound", "bound_in_training")]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-        return "\n".join(lines)
+            lines.append(cells)
+        return markdown(lines)
 
     def _model(self, critic: nn.Module, loss: str) -> AdversarialModule:
         generator = MLPGenerator(8, SHAPE)

@@ -44,6 +44,10 @@ class Published(NamedTuple):
         samples = "" if self.images is None else f", {self.images:,} samples"
         return f"{self.steps:,} steps{samples}"
 
+    def number_of_runs(self) -> str:
+        """Return how many runs there were, and what the errors over them are, in words."""
+        return str(self.runs or "-") + (f" (± {self.error})" if self.error else "")
+
     def text(self, name: str) -> str:
         """Return a figure with its error; a dash where there is none."""
         value, error = self.figures.get(name, (None, None))

@@ -76,18 +76,18 @@ class Standing(NamedTuple):
         """Real images that the discriminator was shown."""
         return int(self.rows[0]["images"])
 
+    def budget(self) -> str:
+        """Return the length of the training in words."""
+        return f"{self.steps:,} steps, {self.images:,} samples"
+
     def spread(self, figure: str, which: Judged | None = None) -> Spread:
         """Return a figure of a generator; of the judged one by default."""
         found = [row[which or self.judged][figure] for row in self.rows]
         return Spread(tuple(value for value in found if value is not None), len(found))
 
     def rank(self, counts: Mapping[str, Count]) -> tuple[float, ...]:
-        """Return what sorts standings, the best first: the figures one after the other."""
-        means = {name: self.spread(name).mean for name in counts}
-        return tuple(
-            float("inf") if mean is None else -mean if counts[name].higher_is_better else mean
-            for name, mean in means.items()
-        )
+        """Return what sorts standings, the best first; see :func:`rank`."""
+        return rank({name: self.spread(name).mean for name in counts}, counts)
 
     def outcome(self, base: "Standing", figure: str, count: Count) -> Outcome:
         """Tell whether a figure differs from that of another method by more than the seeds do.
@@ -118,6 +118,20 @@ class Standing(NamedTuple):
         return shlex.join([*words, "--seeds", seeds, "--steps", str(self.steps)])
 
 
+def rank(figures: Mapping[str, float | None], counts: Mapping[str, Count]) -> tuple[float, ...]:
+    """Return what sorts rows, the best first: the figures one after the other.
+
+    Args:
+        figures: Those that are known; the others come last.
+        counts: All of them, in their order.
+    """
+    known = {name: figures.get(name) for name in counts}
+    return tuple(
+        float("inf") if value is None else -value if counts[name].higher_is_better else value
+        for name, value in known.items()
+    )
+
+
 def standings(rows: Sequence[Row], judged: Mapping[str, Judged]) -> list[Standing]:
     """Group rows by method and number of steps, in their order.
 
@@ -141,9 +155,3 @@ def beside(
     if standing.method == name or not others:
         return None
     return min(others, key=lambda one: abs(one.steps - standing.steps))
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first line is its head."""
-    head, *body = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

@@ -18,7 +18,7 @@ from lightning_gan.functional import mixture_coverage
 from lightning_gan.gans import GAN, WGANGP, AdversarialModule
 from lightning_gan.lab.experiment import Experiment, Finding, Row
 from lightning_gan.lab.figures import ORACLE, new_figure
-from lightning_gan.lab.standings import markdown
+from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
 from lightning_gan.networks import MLPDiscriminator, MLPGenerator
 from lightning_gan.training import GANAdam

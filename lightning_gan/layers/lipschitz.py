@@ -140,7 +140,9 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
     return norms
 
 
-def lipschitz_bound(network: nn.Module, example: Tensor) -> float:
+def lipschitz_bound(
+    network: nn.Module, example: Tensor, norms: dict[str, float] | None = None
+) -> float:
     """Bound the Lipschitz constant of a network, in the Euclidean norm, by its layers' product.
 
     The bound holds wherever the network is evaluated, and is often far above the steepest slope
@@ -152,6 +154,7 @@ def lipschitz_bound(network: nn.Module, example: Tensor) -> float:
             and any module that does nothing but apply the children that it names in an attribute
             ``chain``, one after the other. It runs once, in evaluation mode.
         example: A batch that it takes, (N, ...); its size decides on the convolutions' norms.
+        norms: What :func:`layer_norms` returns for both, where it is known already.
 
     Returns:
         The bound: products along a sequence, sums (or means) over the branches of a block.
@@ -167,7 +170,7 @@ def lipschitz_bound(network: nn.Module, example: Tensor) -> float:
         Traceback (most recent call last):
         TypeError: Expected layers whose Lipschitz constant is known, got AvgPool1d in '2'.
     """
-    return _bound(network, "", layer_norms(network, example))
+    return _bound(network, "", layer_norms(network, example) if norms is None else norms)
 
 
 def empirical_slope(network: nn.Module, samples: Tensor) -> Tensor:

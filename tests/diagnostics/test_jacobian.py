@@ -1,5 +1,5 @@
 import cmath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ from lightning_gan.training.batch import Batch
 from tests.toys import image_networks
 
 ZEROS = torch.zeros(4, 1, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    """Draw random numbers as a training in double precision does: the games' weights are so."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def dirac(variant: type[AdversarialModule], psi: float = 0.0, **options: Any) -> AdversarialModule:
