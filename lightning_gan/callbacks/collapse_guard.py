@@ -12,9 +12,10 @@ from lightning_gan.callbacks.evaluation import Evaluation
 from lightning_gan.callbacks.lookahead import LookaheadMinimax
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.run import run_folder
-from lightning_gan.diagnostics.signs import NAMES
+from lightning_gan.diagnostics.signs import ALARMS, NAMES
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.metrics import SEVERE, VERDICTS
+from lightning_gan.networks import Growing
 from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.optimizers import scale_learning_rates
 
@@ -57,7 +58,8 @@ class CollapseGuard(Callback):
     rates, whatever sets them, by ``factor`` from then on. Time does not go back: iterations, images
     seen, schedules and the data go on, so that ``max_steps`` bounds the work and other samples and
     latents follow than those that led to the illness. All alarms begin anew, with their grace.
-    After ``most`` times the next alarm stops the training.
+    After ``most`` times the next alarm stops the training. Networks that grow do not go back to a
+    lower resolution.
 
     The points to go back to are ordinary checkpoints in ``guard`` in the run's folder: the start of
     the training, and from then on one every so often, as long as there is no sign of a chosen
@@ -68,7 +70,9 @@ class CollapseGuard(Callback):
     List it behind :class:`~lightning_gan.callbacks.Diagnostics`, whose alarms it heeds, and
     :class:`~lightning_gan.callbacks.Evaluation`, whose verdicts count where they are severe, after
     its ``grace`` evaluations and ``patience`` times in succession. A value that is not finite ends
-    a training before any alarm.
+    a training before any alarm. An alarm that was raised before this callback joined, in a resume,
+    counts once it is raised anew, of which a warning tells, as it does of alarms that this training
+    cannot raise. With ``fast_dev_run`` nothing is done.
 
     Args:
         on: Alarms, such as ``samples collapse``, and verdicts, such as ``mode dropping``; with none
@@ -110,6 +114,9 @@ class CollapseGuard(Callback):
         self._diagnostics: Diagnostics | None = None
         self._evaluation: Evaluation | None = None
         self._handles: list[Any] = []
+        self._growing: list[Growing] = []
+        self._resolutions: list[int] = []
+        self._looked = False  # at what is measured
         self._forget()
 
     def _forget(self) -> None:
@@ -129,7 +136,7 @@ class CollapseGuard(Callback):
         Raises:
             ValueError: If it is not there, not active, or works after this callback.
         """
-        if stage != "fit" or not self.on:
+        if stage != "fit" or not self._at_work(trainer):
             return
         self._model(pl_module)
         before: list[Any] = trainer.callbacks[: trainer.callbacks.index(self)]  # type: ignore[attr-defined]
@@ -150,12 +157,16 @@ class CollapseGuard(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the start to go back to, where nothing else is kept, and scale the rates."""
-        if not self.on:
+        if not self._at_work(trainer):
             return
         if trainer.global_step == 0:
             self._forget()
+        self._warn_of_raised()
+        self._looked = False
         if self.action != "roll_back":
             return
+        self._growing = [part for part in pl_module.modules() if isinstance(part, Growing)]
+        self._resolutions = [part.resolution for part in self._growing]
         self._folder = run_folder(trainer) / "guard"
         kept = [point for point in self._points if Path(point.path).exists()]
         self._points = trainer.strategy.broadcast(kept)  # of a run that went on, some are deleted
@@ -178,8 +189,10 @@ class CollapseGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Act on an illness, or keep a healthy point."""
-        if not self.on:
+        if not self._at_work(trainer):
             return
+        self._warn_of_unmeasured(trainer)
+        self._drop_smaller(trainer)
         illnesses = [*self._from_alarms(trainer), *self._from_verdict(trainer)]
         if illnesses:
             self._act(trainer, self._model(pl_module), illnesses)
@@ -209,6 +222,42 @@ class CollapseGuard(Callback):
         self._points = [Point(*point) for point in state_dict["points"]]
         self._evaluated = tuple(state_dict["evaluated"])
         self._severe = list(state_dict["severe"])
+
+    def _at_work(self, trainer: Trainer) -> bool:
+        dry: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
+        return bool(self.on) and not dry
+
+    def _warn_of_raised(self) -> None:
+        """Tell of alarms that are raised already, and thus not raised now."""
+        found = self._diagnostics
+        raised = [name for name in self._alarms if found is not None and found.alarms.active[name]]
+        if raised:
+            rank_zero_warn(
+                f"{raised} of 'on' of CollapseGuard were raised before this start. It acts if they "
+                "are raised anew; resume from an earlier checkpoint to have the illness avoided."
+            )
+
+    def _warn_of_unmeasured(self, trainer: Trainer) -> None:
+        """Tell, after the first measurement, of alarms whose figures are not measured."""
+        found = self._diagnostics
+        if self._looked or found is None or found.last_step != trainer.global_step:
+            return
+        self._looked = True
+        measured = {name for one in found.history for name in one.figures}
+        idle = [a.name for a in ALARMS if a.name in self.on and not measured & {*a.figures}]
+        if idle:
+            rank_zero_warn(
+                f"Expected 'on' of CollapseGuard to hold alarms that this training can raise, got "
+                f"{idle}, whose figures are not measured: they need held-out samples, clipped "
+                "weights or an interval of Diagnostics."
+            )
+
+    def _drop_smaller(self, trainer: Trainer) -> None:
+        """Forget the points of another resolution, whose later layers are not trained."""
+        resolutions = [part.resolution for part in self._growing]
+        if resolutions != self._resolutions:
+            self._resolutions = resolutions
+            self._drop(trainer, self._points)
 
     def _model(self, pl_module: LightningModule) -> AdversarialModule:
         return expect_model(pl_module, AdversarialModule, self)  # type: ignore[type-abstract]

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_gan.callbacks.diagnosis import Measured, thinned, write_diagnosis
 from lightning_gan.callbacks.models import expect_model
-from lightning_gan.callbacks.run import run_folder
+from lightning_gan.callbacks.run import first_of, run_folder
 from lightning_gan.diagnostics.alarms import EARLY, Alarms, Raised
 from lightning_gan.diagnostics.jacobian import game_eigenvalues
 from lightning_gan.diagnostics.motion import Motion
@@ -262,12 +262,12 @@ def _held_out(trainer: Trainer, model: LightningModule) -> Batch | None:
         index = own_part(samples.index, *ranks)
         batch = Batch(*held_out[index])
     else:
-        loaders: Any = trainer.val_dataloaders or None
-        loader = loaders[0] if isinstance(loaders, list) else loaders
-        if loader is None:
-            return None
+        loader = first_of(trainer.val_dataloaders)
         with isolate_rng():
-            batch = unpack(next(iter(loader))).rows(slice(SAMPLES))
+            first = None if loader is None else next(iter(loader), None)
+        if first is None:
+            return None
+        batch = unpack(first).rows(slice(SAMPLES))
     batch = batch._replace(samples=batch.samples.to(model.dtype))
     return batch.map(lambda values: values.to(model.device))
 

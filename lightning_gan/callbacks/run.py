@@ -1,10 +1,12 @@
 """What callbacks ask a run for: its folder, its real samples, and what describes them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningDataModule, Trainer
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_gan.extractors import Extractor, Points
@@ -27,6 +29,19 @@ def extractor_of(data: Any) -> Extractor | str:
     if name == "points" and hasattr(data, "centers"):
         return Points(data.centers, data.std or None)
     return str(name)
+
+
+def first_of(loaders: Any) -> Any:
+    """Return the first of what a run validates with; None of none, of empty ones and of a mapping.
+
+    Args:
+        loaders: A loader of any kind, also one without a length, a list of them, or a mapping,
+            whose loaders have no order.
+    """
+    loader = next(iter(loaders), None) if isinstance(loaders, list | tuple) else loaders
+    if loader is None or isinstance(loader, Mapping) or sized_len(loader) == 0:
+        return None
+    return loader
 
 
 def real_samples(
@@ -52,7 +67,7 @@ def real_samples(
             return own, None
         return own, SetOfSamples(held_out, count, batch_size, ranks)
     loader: Any = trainer.train_dataloader
-    others: Any = trainer.val_dataloaders or None
+    others: Any = trainer.val_dataloaders
     sharded = loader is not None
     if loader is None and data is not None:  # as in a test: Lightning has not seen them
         loader = data.train_dataloader()
@@ -63,8 +78,7 @@ def real_samples(
             "Expected the training data to compare with, got none. Give the Trainer a data module "
             "that has a 'train_dataloader'."
         )
-    if isinstance(others, list):
-        others = others[0] if others else None
+    others = first_of(others)
     share = None if count is None else -(-count // trainer.world_size)
     each = (share, device, (1, 0) if sharded else ranks)
     held = None if others is None else LoaderOfSamples(others, *each)

@@ -1,5 +1,6 @@
 """What is done about alarms and verdicts."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
@@ -24,6 +26,7 @@ from lightning_gan.callbacks import diagnostics as module
 from lightning_gan.callbacks.curves import Evaluated
 from lightning_gan.cli import main
 from lightning_gan.metrics import Report
+from lightning_gan.networks import Growing
 from lightning_gan.training import (
     ExperienceReplay,
     GANAdam,
@@ -253,12 +256,50 @@ def test_stops_if_asked_to(ill: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "guard").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Expected 'on'")
 def test_without_alarms_of_its_own_it_does_nothing(ill: Any, tmp_path: Path) -> None:
     ill(3, 4)
     look = fit(tmp_path / "a", seeded(), quick(), guard(on=["exploding gradient"], action="stop"))
     other = fit(tmp_path / "b", seeded(), CollapseGuard())
     assert max(look.weights) == max(other.weights) == 8
     assert torch.equal(look.weights[8], other.weights[8])
+
+
+def test_alarms_raised_before_it_joined_are_named(ill: Any, tmp_path: Path) -> None:
+    ill(*range(2, 9))
+    half = toy_trainer(tmp_path / "a", max_steps=4, callbacks=[quick()])
+    half.fit(seeded(), points(batches=1))
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    with pytest.warns(UserWarning, match=rf"\['{COLLAPSE}'\] .* raised before this start"):
+        fit(tmp_path, seeded(), quick(), guard(action="stop"), ckpt_path=tmp_path / "half.ckpt")
+
+
+def test_alarms_that_cannot_be_raised_are_named(ill: Any, tmp_path: Path) -> None:
+    names = ["weights at the bound", "discriminator too steep"]
+    with pytest.warns(UserWarning, match=f"got {re.escape(str(names))}, whose figures are not"):
+        fit(tmp_path, seeded(), quick(), guard(on=[COLLAPSE, *names]))
+
+
+@pytest.mark.filterwarnings("error:Expected 'on'")
+def test_alarms_that_can_be_raised_are_not(tmp_path: Path) -> None:
+    names = ["discriminator wins", "discriminator too steep", COLLAPSE]
+    fit(tmp_path, seeded(), Diagnostics(1, 1), guard(on=names), steps=2)
+
+
+def test_leaves_a_dry_run_alone(ill: Any, tmp_path: Path) -> None:
+    fit(tmp_path, seeded(), quick(), guard(), fast_dev_run=True)
+    assert not (tmp_path / "guard").exists()
+
+
+def test_points_of_another_resolution_are_forgotten(ill: Any, tmp_path: Path) -> None:
+    ill(7, 8)
+    model = seeded()
+    model.grows = part = Growing((4, 8))
+    grow = LambdaCallback(
+        on_train_batch_start=lambda trainer, *_: part.grow(4 if trainer.global_step < 4 else 8)
+    )
+    look = fit(tmp_path, model, grow, quick(), guard(), steps=8)
+    assert torch.equal(look.weights[8], look.weights[5])  # and not 4, which else is kept
 
 
 class Judged(Evaluation):
