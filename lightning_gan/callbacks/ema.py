@@ -17,8 +17,13 @@ class GeneratorEMA(Callback):
     .. math:: \bar\theta \leftarrow \beta\,\bar\theta + (1 - \beta)\,\theta
 
     after each update of the generator, however many updates the discriminator makes between two of
-    them; a step that an overflow skips does not count, nor does a step to look ahead. Buffers, such
-    as running statistics, are copied. The average is part of the checkpoint.
+    them; a step that an overflow skips does not count, nor does a step to look ahead. The average
+    is part of the checkpoint.
+
+    Buffers, such as the running statistics of batch normalisation, are copied: averaged ones sample
+    far worse. Those of other weights they are all the same, which shows while the weights move fast
+    beside the average's half-life; the model's ``standing_statistics`` measures the average's own,
+    as does ``lightning-gan sample --standing_statistics``.
 
     Args:
         decay: :math:`\beta` in [0, 1). The half-life is :math:`\ln 2 / (1 - \beta)` updates:
