@@ -33,6 +33,7 @@ MEANINGS: dict[str, str] = {
     "oscillation_d": "swing of the discriminator's loss, relative to its size",
     "slope_mean": "mean slope of the discriminator at samples",
     "slope_max": "largest slope of the discriminator at samples",
+    "slope_target": "slope that its gradient penalty, or its loss, aims at",
     "largest_layer_norm": "largest operator norm of its layers",
     "lipschitz_bound": "product of its layers' norms, which bounds its slope",
     "eigenvalue": "largest real part of the game's eigenvalues; above 0 it is unstable",

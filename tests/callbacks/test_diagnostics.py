@@ -304,6 +304,14 @@ def test_eigenvalues_on_request(tmp_path: Path) -> None:
         fit(tmp_path, found, model=seeded(unrolled_steps=2))
 
 
+def test_every_figure_has_its_meaning_in_the_report(tmp_path: Path) -> None:
+    found = Diagnostics(1, 1, eigenvalues_every_n_steps=1)
+    networks = (MLPGenerator(1, hidden=(2,)), MLPDiscriminator(hidden=(2,)))
+    fit(tmp_path, found, model=WGAN(*networks), data=ValidatedData(*points().batches))
+    names = {name for one in found.history for name in one.figures}
+    assert {"clipped_share", "eigenvalue", "slope_target"} <= names <= drawing.MEANINGS.keys()
+
+
 def test_curves_show_figures_and_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     curves: dict[str, list[float]] = {}
     spans: list[tuple[float, float]] = []
