@@ -1,7 +1,6 @@
 """What is done where a training turns ill: it stops, or goes back and on with lower rates."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from lightning import Callback, LightningModule, Trainer
@@ -9,30 +8,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gan.callbacks.diagnostics import Diagnostics
 from lightning_gan.callbacks.evaluation import Evaluation
+from lightning_gan.callbacks.healthy_points import HealthyPoints, Point
 from lightning_gan.callbacks.lookahead import LookaheadMinimax
 from lightning_gan.callbacks.models import expect_model
-from lightning_gan.callbacks.run import run_folder
 from lightning_gan.diagnostics.signs import ALARMS, NAMES
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.metrics import SEVERE, VERDICTS
-from lightning_gan.networks import Growing
 from lightning_gan.training.arguments import check_choice
 from lightning_gan.training.optimizers import scale_learning_rates
 
 Action = Literal["stop", "roll_back"]
 _ACTIONS = ("stop", "roll_back")
-
-
-class Point(NamedTuple):
-    """Where a training was healthy.
-
-    Attributes:
-        step: Number of generator iterations.
-        path: The checkpoint.
-    """
-
-    step: int
-    path: str
 
 
 class _Illness(NamedTuple):
@@ -114,15 +100,13 @@ class CollapseGuard(Callback):
         self._diagnostics: Diagnostics | None = None
         self._evaluation: Evaluation | None = None
         self._handles: list[Any] = []
-        self._growing: list[Growing] = []
-        self._resolutions: list[int] = []
         self._looked = False  # at what is measured
         self._forget()
 
     def _forget(self) -> None:
         self.rate_factor = 1.0
         self._times = 0  # that the training went back
-        self._points: list[Point] = []
+        self._points = HealthyPoints()
         self._evaluated = (0, -1, 0)  # how many were looked at, the last's step, the gap before it
         self._severe: list[int] = []  # steps of those that were severe in succession
 
@@ -165,18 +149,14 @@ class CollapseGuard(Callback):
         self._looked = False
         if self.action != "roll_back":
             return
-        self._growing = [part for part in pl_module.modules() if isinstance(part, Growing)]
-        self._resolutions = [part.resolution for part in self._growing]
-        self._folder = run_folder(trainer) / "guard"
-        kept = [point for point in self._points if Path(point.path).exists()]
-        self._points = trainer.strategy.broadcast(kept)  # of a run that went on, some are deleted
+        self._points.open(trainer, pl_module)
         self._handles = [
             handle
             for optimizer in trainer.optimizers
             for handle in scale_learning_rates(optimizer, lambda: self.rate_factor)
         ]
-        if not self._points and not self._suspects():
-            self._keep(trainer)
+        if not self._points.steps() and not self._suspects():
+            self._points.keep(trainer, self._delay())
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -192,12 +172,12 @@ class CollapseGuard(Callback):
         if not self._at_work(trainer):
             return
         self._warn_of_unmeasured(trainer)
-        self._drop_smaller(trainer)
+        self._points.follow_growth(trainer)
         illnesses = [*self._from_alarms(trainer), *self._from_verdict(trainer)]
         if illnesses:
             self._act(trainer, self._model(pl_module), illnesses)
         elif self.action == "roll_back" and self._is_due(trainer):
-            self._keep(trainer)
+            self._points.keep(trainer, self._delay())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the optimisers as they were."""
@@ -210,7 +190,7 @@ class CollapseGuard(Callback):
         return {
             "rate_factor": self.rate_factor,
             "times": self._times,
-            "points": [tuple(point) for point in self._points],
+            "points": self._points.state(),
             "evaluated": self._evaluated,
             "severe": list(self._severe),
         }
@@ -219,7 +199,7 @@ class CollapseGuard(Callback):
         """Take up what was done."""
         self.rate_factor = state_dict["rate_factor"]
         self._times = state_dict["times"]
-        self._points = [Point(*point) for point in state_dict["points"]]
+        self._points = HealthyPoints(Point(*point) for point in state_dict["points"])
         self._evaluated = tuple(state_dict["evaluated"])
         self._severe = list(state_dict["severe"])
 
@@ -251,13 +231,6 @@ class CollapseGuard(Callback):
                 f"{idle}, whose figures are not measured: they need held-out samples, clipped "
                 "weights or an interval of Diagnostics."
             )
-
-    def _drop_smaller(self, trainer: Trainer) -> None:
-        """Forget the points of another resolution, whose later layers are not trained."""
-        resolutions = [part.resolution for part in self._growing]
-        if resolutions != self._resolutions:
-            self._resolutions = resolutions
-            self._drop(trainer, self._points)
 
     def _model(self, pl_module: LightningModule) -> AdversarialModule:
         return expect_model(pl_module, AdversarialModule, self)  # type: ignore[type-abstract]
@@ -306,41 +279,26 @@ class CollapseGuard(Callback):
         """Tell whether this is a healthy point that is worth to be kept."""
         step, found = trainer.global_step, self._diagnostics
         measured = found is None or (found.last_step == step and found.alarms.settled)
-        last = max((point.step for point in self._points), default=-self.every_n_steps)
-        wait = max(self.every_n_steps, self._delay()) if self._points else 0
-        return measured and step - last >= wait and not self._suspects()
-
-    def _keep(self, trainer: Trainer) -> None:
-        """Write a point, and delete those that no illness can lead back to any more."""
-        step = trainer.global_step
-        path = self._folder / f"step_{step:08d}.ckpt"
-        self._points.append(Point(step, str(path)))  # which is part of itself, for a resume from it
-        trainer.save_checkpoint(path, weights_only=False)
-        proven = [point.step for point in self._points if point.step <= step - self._delay()]
-        self._drop(trainer, [p for p in self._points if p.step < max(proven, default=0)])
-
-    def _drop(self, trainer: Trainer, points: list[Point]) -> None:
-        self._points = [point for point in self._points if point not in points]
-        for point in points:
-            if Path(point.path).parent == self._folder:  # and not of the run that this one resumes
-                trainer.strategy.remove_checkpoint(point.path)
+        steps = self._points.steps()
+        waited = not steps or step - steps[-1] >= max(self.every_n_steps, self._delay())
+        return measured and waited and not self._suspects()
 
     def _act(self, trainer: Trainer, model: AdversarialModule, illnesses: list[_Illness]) -> None:
         """Go back, or stop where that is asked for or of no use."""
         names = ", ".join(illness.what for illness in illnesses)
         said = f"After {trainer.global_step:,} generator iterations ({names}) the training"
         limit = min(max(illness.since - illness.patience, 0) for illness in illnesses)
-        points = [point for point in self._points if point.step <= limit]
-        if self.action == "roll_back" and points and self._times < self.most:
-            self._go_back(trainer, model, points[-1])
+        point = self._points.until(limit)
+        if self.action == "roll_back" and point is not None and self._times < self.most:
+            self._go_back(trainer, model, point)
             rank_zero_warn(
-                f"{said} goes back to the weights of iteration {points[-1].step:,}, and on with "
+                f"{said} goes back to the weights of iteration {point.step:,}, and on with "
                 f"{self.rate_factor:g} of both learning rates."
             )
             return
         reason = ""
         if self.action == "roll_back":
-            reason = f": it has gone back {self._times} times" if points else ""
+            reason = f": it has gone back {self._times} times" if point is not None else ""
             reason = reason or ": there is no healthy point to go back to"
         rank_zero_warn(f"{said} stops{reason}.")
         trainer.should_stop = True
@@ -368,4 +326,4 @@ class CollapseGuard(Callback):
         self._severe = []
         self._times += 1
         self.rate_factor *= self.factor
-        self._drop(trainer, [later for later in self._points if later.step > point.step])
+        self._points.forget_after(trainer, point.step)
