@@ -96,16 +96,16 @@ def packaged(name: str) -> Specification:
     """
     texts = _texts()
     check_choice("name", name, texts)
-    return specification(_load(texts[name]), name)
+    return _completed(_load(texts[name]), name)
 
 
 def configured(name: str, config: Path) -> Specification:
     """Read a user's file, of an experiment of their own or with other arguments of one of ours.
 
     Args:
-        name: Experiment that the file is about where it has no ``class_path``; arguments that it
-            leaves out are then our file's.
-        config: YAML file with ``init_args``, ``class_path`` or both.
+        name: Experiment that the file is about where it has neither ``class_path`` nor ``base``.
+        config: YAML file with ``init_args``, ``class_path`` or both. Under ``base`` it may name one
+            of ours in place of a class, whose arguments it then takes where it leaves them out.
 
     Raises:
         ValueError: If the file cannot be read, or there is no experiment of that name to complete
@@ -117,11 +117,19 @@ def configured(name: str, config: Path) -> Specification:
         raise ValueError(
             f"Expected 'config' to be a YAML file that can be read, got {config}: {error}"
         ) from error
-    if isinstance(content, Mapping) and "class_path" not in content:
-        class_path, init_args = packaged(name)
-        given = specification({**content, "class_path": class_path}, config)
-        return given._replace(init_args=init_args | given.init_args)
-    return specification(content, config)
+    if isinstance(content, Mapping) and not content.keys() & {"class_path", "base"}:
+        content = {**content, "base": name}
+    return _completed(content, config)
+
+
+def _completed(content: Any, source: object) -> Specification:
+    """Check what a file says, and take from another of ours what it leaves to that."""
+    if not isinstance(content, Mapping) or not isinstance(content.get("base"), str):
+        return specification(content, source)
+    class_path, init_args = packaged(content["base"])
+    rest = {key: value for key, value in content.items() if key != "base"}
+    given = specification({"class_path": class_path, **rest}, source)
+    return given._replace(init_args=init_args | given.init_args)
 
 
 def specification(content: Any, source: object) -> Specification:

@@ -26,7 +26,7 @@ def test_every_class_has_a_file() -> None:
 def test_experiments_are_built_as_described(name: str) -> None:
     [entry] = [entry for entry in entries() if entry.name == name]
     assert entry.claim.endswith(".")
-    assert any(unit in entry.cost for unit in ("second", "minute", "Hour"))
+    assert any(unit in entry.cost for unit in ("second", "minute", "hour"))
     given = packaged(name)
     kind = given.experiment_class()
     assert given.class_path.startswith("lightning_gan.lab.")
@@ -57,6 +57,16 @@ def test_users_file_replaces_or_completes_ours(tmp_path: Path) -> None:
     assert configured("saturation", config).class_path == ours.class_path
 
 
+def test_a_file_takes_what_it_leaves_out_from_its_base(tmp_path: Path) -> None:
+    ring, grid = packaged("ring"), packaged("grid")
+    assert grid.class_path == ring.class_path
+    assert grid.init_args["methods"] == ring.init_args["methods"]
+    assert grid.init_args["name"] == "grid"
+    config = tmp_path / "mine.yaml"
+    config.write_text("base: grid\ninit_args: {steps: 7}")
+    assert configured("mine", config).init_args == grid.init_args | {"steps": 7}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -69,6 +79,9 @@ def test_users_file_replaces_or_completes_ours(tmp_path: Path) -> None:
         ("class_path: Thing", "can be imported, got 'Thing': "),
         ("class_path: pathlib.Path", "'class_path' to name an Experiment, got 'pathlib.Path'"),
         ("init_args: {seeds: [7]}", "'name' to be one of"),
+        ("base: nothing", "'name' to be one of"),
+        ("base: 3", "'config' to hold 'class_path' and 'init_args' alone, got"),
+        ("base: ring\nclass_path: a.B\nsteps: 1", "'config' to hold"),
     ],
 )
 def test_refusals(content: str | None, message: str, tmp_path: Path) -> None:

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lightning_gan import GAN, R3GAN
+from lightning_gan.lab.catalog import entries, packaged
 from lightning_gan.lab.comparison import Comparison
 from lightning_gan.lab.experiment import Row
 from lightning_gan.lab.judged_run import best_of
@@ -21,8 +20,7 @@ from lightning_gan.lab.standings import Spread, Standing, standings
 from lightning_gan.networks import MLPDiscriminator, MLPGenerator
 from lightning_gan.training import GANAdam, LinearSchedule
 
-LAB = Path(__file__).parents[2] / "lightning_gan" / "lab"
-OURS = [path for path in sorted(LAB.glob("*.yaml")) if "comparison.Comparison" in path.read_text()]
+OURS = [e.name for e in entries() if packaged(e.name).experiment_class() is Comparison]
 
 ADAM = {"class_path": "GANAdam", "init_args": {"lr": 1e-3, "beta2": 0.999}}
 MODEL = {
@@ -82,12 +80,12 @@ def rows_of(experiment: Comparison, **modes: Sequence[float]) -> list[Row]:
     ]
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
-def test_packaged_comparisons_can_be_built(path: Path) -> None:
+@pytest.mark.parametrize("name", OURS)
+def test_packaged_comparisons_can_be_built(name: str) -> None:
     """The methods of the long ones are built by whoever runs them, before any training."""
-    arguments = yaml.safe_load(path.read_text())["init_args"]
+    arguments = packaged(name).init_args
     experiment = Comparison(**arguments | {"only": list(arguments["methods"])[-1]})
-    assert experiment.name == path.stem
+    assert experiment.name == name
     assert len(list(experiment.trials())) == len(experiment.seeds)
 
 
