@@ -1,6 +1,7 @@
 """The command line: Lightning's own commands for a model and its data, and a few beside them."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,9 @@ class GANCommandLine(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and check a checkpoint's file before Lightning reads its hyper-parameters."""
-        super().parse_arguments(parser, args)
+        with warnings.catch_warnings():  # of what differs from sys.argv, which is what is meant
+            warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+            super().parse_arguments(parser, args)
         subcommand = self.config.get("subcommand")
         ckpt_path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if ckpt_path is None or not Path(ckpt_path).suffix or "://" in str(ckpt_path):

@@ -1,7 +1,6 @@
 """Fixtures of all tests."""
 
 import os
-import sys
 import tempfile
 
 # Before numerical libraries start their threads: the processes of a test share two cores.
@@ -16,11 +15,6 @@ import torch
 from lightning import seed_everything
 
 from tests.ranks import Ranks
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_arguments() -> None:
-    sys.argv = ["lightning-gan"]  # LightningCLI warns of arguments beside the ones it is given
 
 
 @pytest.fixture(autouse=True)

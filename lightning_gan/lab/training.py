@@ -30,7 +30,6 @@ def train(
     shared: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)  # advice on workers and intervals
-        warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning's own use of what is deprecated
         warnings.filterwarnings("ignore", "After [0-9,]+ generator iterations")  # alarms: a result
         Trainer(
             max_steps=steps,

@@ -30,6 +30,7 @@ def prepare_runtime(strategy: Strategy, networks: nn.Module, *, fallback: bool) 
     # Weights are saved after the step, and batches are checked whoever loads them.
     warnings.filterwarnings("ignore", "Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
+    warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning's own use of what is deprecated
 
 
 def silence_jsonargparse() -> None:
