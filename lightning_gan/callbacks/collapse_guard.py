@@ -11,7 +11,7 @@ from lightning_gan.callbacks.evaluation import Evaluation
 from lightning_gan.callbacks.healthy_points import HealthyPoints, Point
 from lightning_gan.callbacks.lookahead import LookaheadMinimax
 from lightning_gan.callbacks.models import expect_model
-from lightning_gan.diagnostics.signs import ALARMS, NAMES
+from lightning_gan.diagnostics.signs import NAMES
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.metrics import SEVERE, VERDICTS
 from lightning_gan.training.arguments import check_choice
@@ -100,7 +100,6 @@ class CollapseGuard(Callback):
         self._diagnostics: Diagnostics | None = None
         self._evaluation: Evaluation | None = None
         self._handles: list[Any] = []
-        self._looked = False  # at what is measured
         self._forget()
 
     def _forget(self) -> None:
@@ -145,8 +144,7 @@ class CollapseGuard(Callback):
             return
         if trainer.global_step == 0:
             self._forget()
-        self._warn_of_raised()
-        self._looked = False
+        self._warn_of_idle(self._model(pl_module))
         if self.action != "roll_back":
             return
         self._points.open(trainer, pl_module)
@@ -156,7 +154,7 @@ class CollapseGuard(Callback):
             for handle in scale_learning_rates(optimizer, lambda: self.rate_factor)
         ]
         if not self._points.steps() and not self._suspects():
-            self._points.keep(trainer, self._delay())
+            self._points.keep(trainer, self._delay(trainer))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -171,13 +169,12 @@ class CollapseGuard(Callback):
         """Act on an illness, or keep a healthy point."""
         if not self._at_work(trainer):
             return
-        self._warn_of_unmeasured(trainer)
         self._points.follow_growth(trainer)
         illnesses = [*self._from_alarms(trainer), *self._from_verdict(trainer)]
         if illnesses:
             self._act(trainer, self._model(pl_module), illnesses)
         elif self.action == "roll_back" and self._is_due(trainer):
-            self._points.keep(trainer, self._delay())
+            self._points.keep(trainer, self._delay(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the optimisers as they were."""
@@ -207,28 +204,22 @@ class CollapseGuard(Callback):
         dry: bool = trainer.fast_dev_run  # type: ignore[attr-defined]
         return bool(self.on) and not dry
 
-    def _warn_of_raised(self) -> None:
-        """Tell of alarms that are raised already, and thus not raised now."""
+    def _warn_of_idle(self, model: AdversarialModule) -> None:
+        """Tell of alarms that are raised already, and thus not raised now, or that cannot be."""
         found = self._diagnostics
-        raised = [name for name in self._alarms if found is not None and found.alarms.active[name]]
+        if found is None:
+            return
+        raised = [name for name in self._alarms if found.alarms.active[name]]
         if raised:
             rank_zero_warn(
                 f"{raised} of 'on' of CollapseGuard were raised before this start. It acts if they "
                 "are raised anew; resume from an earlier checkpoint to have the illness avoided."
             )
-
-    def _warn_of_unmeasured(self, trainer: Trainer) -> None:
-        """Tell, after the first measurement, of alarms whose figures are not measured."""
-        found = self._diagnostics
-        if self._looked or found is None or found.last_step != trainer.global_step:
-            return
-        self._looked = True
-        measured = {name for one in found.history for name in one.figures}
-        idle = [a.name for a in ALARMS if a.name in self.on and not measured & {*a.figures}]
-        if idle:
+        silent = [name for name in self._alarms if name in found.silent(model)]
+        if silent:
             rank_zero_warn(
                 f"Expected 'on' of CollapseGuard to hold alarms that this training can raise, got "
-                f"{idle}, whose figures are not measured: they need held-out samples, clipped "
+                f"{silent}, whose figures are not measured: they need held-out samples, clipped "
                 "weights or an interval of Diagnostics."
             )
 
@@ -250,7 +241,7 @@ class CollapseGuard(Callback):
         if found is None or found.last_step <= last or found.report is None:
             return []
         step, report = found.last_step, found.report
-        self._evaluated = (count + 1, step, step - last)
+        self._evaluated = (count + 1, step, step - last if last >= 0 else 0)
         severe = report.verdict in self.on and (report.severity or 0.0) >= SEVERE
         # One decision for all processes, whose figures may differ in their last digits.
         severe = trainer.strategy.reduce_boolean_decision(severe, all=False)
@@ -265,14 +256,17 @@ class CollapseGuard(Callback):
         found = self._diagnostics
         return bool(self._severe) or (found is not None and found.alarms.suspects(self._alarms))
 
-    def _delay(self) -> int:
-        """Return how many iterations an illness can go on before it is known."""
+    def _delay(self, trainer: Trainer) -> int:
+        """Return how many iterations an illness can go on before it is known.
+
+        Before two evaluations it may go on since the start.
+        """
         alarms, evaluation = self._diagnostics, self._evaluation
         delays = [0]
         if alarms is not None:
             delays += [alarms.patience_of(name) for name in self._alarms]
         if evaluation is not None and self._alarms != [*self.on]:  # some are verdicts
-            delays.append(evaluation.patience * self._evaluated[2])
+            delays.append(evaluation.patience * self._evaluated[2] or trainer.global_step)
         return max(delays)
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -280,7 +274,7 @@ class CollapseGuard(Callback):
         step, found = trainer.global_step, self._diagnostics
         measured = found is None or (found.last_step == step and found.alarms.settled)
         steps = self._points.steps()
-        waited = not steps or step - steps[-1] >= max(self.every_n_steps, self._delay())
+        waited = not steps or step - steps[-1] >= max(self.every_n_steps, self._delay(trainer))
         return measured and waited and not self._suspects()
 
     def _act(self, trainer: Trainer, model: AdversarialModule, illnesses: list[_Illness]) -> None:

@@ -4,17 +4,15 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lightning_gan.callbacks.history import Measured
 from lightning_gan.callbacks.pictures import drawn, save_picture
 from lightning_gan.diagnostics.alarms import Raised
-
-MOST = 1000  # measurements that are kept
 
 MEANINGS: dict[str, str] = {
     "real_logit_mean": "mean logit of real samples",
@@ -75,23 +73,6 @@ PANELS: dict[str, tuple[dict[str, str], bool]] = {
 LOGITS = {"real": ("real", "C0"), "fake": ("generated", "C1")}
 
 
-class Measured(NamedTuple):
-    """What one measurement found.
-
-    Attributes:
-        step: Number of generator iterations.
-        figures: Values by name.
-    """
-
-    step: int
-    figures: dict[str, float]
-
-
-def thinned(history: list[Measured]) -> list[Measured]:
-    """Return every second of the measurements, and the last, where they have become too many."""
-    return history if len(history) <= MOST else [*history[:-1:2], history[-1]]
-
-
 def write_diagnosis(
     folder: Path, history: Sequence[Measured], raised: Sequence[Raised], active: Iterable[str]
 ) -> None:
@@ -104,10 +85,11 @@ def write_diagnosis(
         active: Names of those that still are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    going_on = set(active)
-    alarms = [one._asdict() | {"still": one.name in going_on} for one in raised]
+    going_on = [_goes_on(one, raised, set(active)) for one in raised]
+    pairs = zip(raised, going_on, strict=True)
+    alarms = [one._asdict() | {"still": still} for one, still in pairs]
     (folder / "alarms.json").write_text(json.dumps(alarms, indent=2) + "\n")
-    (folder / "report.md").write_text(report(history, raised, going_on))
+    (folder / "report.md").write_text(report(history, raised, set(active)))
     save_picture(draw_diagnosis(history, raised), folder / "curves.png")
 
 
@@ -116,14 +98,13 @@ def report(history: Sequence[Measured], raised: Sequence[Raised], active: set[st
     lines = [
         "# Diagnostics",
         "",
-        f"{len(history):,} measurements up to generator iteration {history[-1].step:,}.",
+        f"{len(history):,} measurements, evenly over {history[-1].step:,} generator iterations.",
         "",
         "## Alarms",
         "",
     ]
     for one in raised:
-        latest = [later.step for later in raised if later.name == one.name][-1] == one.step
-        still = ", and still" if latest and one.name in active else ""
+        still = ", and still" if _goes_on(one, raised, active) else ""
         lines.append(
             f"- **{one.name}**, raised at iteration {one.step:,}, since {one.since:,}{still}: "
             f"{one.sentence}"
@@ -137,6 +118,13 @@ def report(history: Sequence[Measured], raised: Sequence[Raised], active: set[st
         shown = " | ".join(f"{value:.4g}" for value in (values[0], median(values), values[-1]))
         lines.append(f"| {name} | {shown} | {MEANINGS.get(name, '')} |")
     return "\n".join(lines) + "\n"
+
+
+def _goes_on(one: Raised, raised: Sequence[Raised], active: set[str]) -> bool:
+    """Tell whether an alarm is raised since then, of several of one name the last."""
+    return one.name in active and not any(
+        other.name == one.name and other.step > one.step for other in raised
+    )
 
 
 def draw_diagnosis(history: Sequence[Measured], raised: Sequence[Raised]) -> Tensor:

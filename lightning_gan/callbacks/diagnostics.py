@@ -9,12 +9,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_gan.callbacks.diagnosis import Measured, thinned, write_diagnosis
+from lightning_gan.callbacks.diagnosis import write_diagnosis
+from lightning_gan.callbacks.history import History, Measured
 from lightning_gan.callbacks.models import expect_model
 from lightning_gan.callbacks.run import first_of, run_folder
 from lightning_gan.diagnostics.alarms import EARLY, Alarms, Raised
 from lightning_gan.diagnostics.jacobian import game_eigenvalues
 from lightning_gan.diagnostics.motion import Motion
+from lightning_gan.diagnostics.precision import widest
 from lightning_gan.diagnostics.probe import SAMPLES, probe
 from lightning_gan.diagnostics.steepness import steepness
 from lightning_gan.diagnostics.unnoticed import unnoticed
@@ -89,7 +91,7 @@ class Diagnostics(Callback):
         self.eigenvalues_every_n_steps = eigenvalues_every_n_steps
         self.alarms = Alarms(thresholds or {}, patience, grace)
         self.raised: list[Raised] = []
-        self.history: list[Measured] = []
+        self.history = History()
         self._all_raised: list[Raised] = []
         self._motion = Motion()
         self._held_out: Batch | None = None
@@ -113,6 +115,16 @@ class Diagnostics(Callback):
         }.get(alarm)
         return self.alarms.patience_of(alarm) * self._rounded(wanted or 1)
 
+    def silent(self, model: AdversarialModule) -> list[str]:
+        """Return the alarms whose figures are not measured in this training, once it has begun."""
+        measured = {
+            "discriminator overfits": self._held_out is not None,
+            "weights at the bound": getattr(model, "weight_clip_val_d", None) is not None,
+            "discriminator too steep": self.steepness_every_n_steps is not None,
+            "unstable equilibrium": self.eigenvalues_every_n_steps is not None,
+        }
+        return [name for name, is_measured in measured.items() if not is_measured]
+
     def _rounded(self, interval: int) -> int:
         """Return an interval as whole intervals between measurements."""
         every = self.every_n_steps or 1
@@ -135,10 +147,10 @@ class Diagnostics(Callback):
             return
         if trainer.global_step == 0:
             self.alarms.reset()
-            self.history, self._all_raised, self._motion = [], [], Motion()
+            self.history, self._all_raised, self._motion = History(), [], Motion()
         self.raised = []
         self._folder = run_folder(trainer) / "diagnostics"  # where all processes still answer
-        self._held_out = _held_out(trainer, pl_module)
+        self._held_out = _held_out(trainer)
 
     def on_train_batch_end(
         self,
@@ -180,7 +192,7 @@ class Diagnostics(Callback):
         step = trainer.global_step
         figures = self._figures(trainer, model, received)
         self.raised = self.alarms.update(step, figures)
-        self.history = thinned([*self.history, Measured(step, figures)])
+        self.history.add(Measured(step, figures))
         self._all_raised += self.raised
         logged = {f"diagnostics/{name}": value for name, value in figures.items()}
         for name, active in self.alarms.active.items():
@@ -198,26 +210,28 @@ class Diagnostics(Callback):
         step, parts = trainer.global_step, model.batches_per_step
         enough = smallest(len(received.samples), model.device) >= 2 * parts
         real = received.split(parts)[-1] if enough else received
-        figures = probe(model, real, self._seen_by(model))
+        figures = probe(model, real, self._seen_by(model, len(real.samples)))
         figures |= self._motion.update(model, self._losses(trainer))
         if self._due(self.steepness_every_n_steps, step):
             figures |= steepness(model, real)
             figures |= _slope_target(model)
         if self._due(self.eigenvalues_every_n_steps, step):
             figures |= _eigenvalues(model, real)
-        values = torch.tensor(list(figures.values()), dtype=torch.float64, device=model.device)
+        dtype = widest(model.device)
+        values = torch.tensor(list(figures.values()), dtype=dtype, device=model.device)
         shared = zip(figures, broadcast(values).tolist(), strict=True)
         return {name: value for name, value in shared if isfinite(value)}
 
     def _due(self, every: int | None, step: int) -> bool:
         return every is not None and (step == 1 or step % self._rounded(every) == 0)
 
-    def _seen_by(self, model: AdversarialModule) -> Batch | None:
-        """Return the held-out samples as large as the discriminator has grown."""
+    def _seen_by(self, model: AdversarialModule, count: int) -> Batch | None:
+        """Return some held-out samples, as large as the discriminator has grown."""
         if self._held_out is None:
             return None
-        samples, labels, _ = self._held_out
-        return model.receive((samples, labels) if labels is not None else samples)
+        own = self._held_out.rows(slice(count)).map(lambda values: values.to(model.device))
+        samples = own.samples.to(model.dtype)
+        return model.receive((samples, own.labels) if own.labels is not None else samples)
 
     @staticmethod
     def _losses(trainer: Trainer) -> dict[str, float]:
@@ -241,7 +255,7 @@ class Diagnostics(Callback):
         return {
             "alarms": self.alarms.state_dict(),
             "motion": self._motion.state_dict(),
-            "history": [tuple(one) for one in self.history],
+            "history": self.history.state_dict(),
             "raised": [tuple(one) for one in self._all_raised],
         }
 
@@ -249,27 +263,22 @@ class Diagnostics(Callback):
         """Take up what was found."""
         self.alarms.load_state_dict(state_dict["alarms"])
         self._motion.load_state_dict(state_dict["motion"])
-        self.history = [Measured(*one) for one in state_dict["history"]]
+        self.history = History.of_state(state_dict["history"])
         self._all_raised = [Raised(*one) for one in state_dict["raised"]]
 
 
-def _held_out(trainer: Trainer, model: LightningModule) -> Batch | None:
-    """Return this process's share of a few samples that the training does not see."""
+def _held_out(trainer: Trainer) -> Batch | None:
+    """Return this process's share of a few samples that the training does not see, on the CPU."""
     held_out = getattr(getattr(trainer, "datamodule", None), "test_set", None)
     if isinstance(held_out, SampleSet):
         ranks = (trainer.world_size, trainer.global_rank)
         samples = SetOfSamples(held_out, SAMPLES * trainer.world_size, SAMPLES, ranks)
         index = own_part(samples.index, *ranks)
-        batch = Batch(*held_out[index])
-    else:
-        loader = first_of(trainer.val_dataloaders)
-        with isolate_rng():
-            first = None if loader is None else next(iter(loader), None)
-        if first is None:
-            return None
-        batch = unpack(first).rows(slice(SAMPLES))
-    batch = batch._replace(samples=batch.samples.to(model.dtype))
-    return batch.map(lambda values: values.to(model.device))
+        return Batch(*held_out[index])
+    loader = first_of(trainer.val_dataloaders)
+    with isolate_rng():
+        first = None if loader is None else next(iter(loader), None)
+    return None if first is None else unpack(first).rows(slice(SAMPLES))
 
 
 def _slope_target(model: AdversarialModule) -> dict[str, float]:

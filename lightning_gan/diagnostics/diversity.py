@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lightning_gan.diagnostics.precision import widest
 from lightning_gan.training.distributed import average
 
 _NEAR = 0.1  # of the typical distance to the nearest real sample
@@ -47,7 +48,7 @@ def diversity(real: Tensor, fake: Tensor) -> dict[str, float]:
     if among_real > 0:
         figures["diversity"] = float(among_fake / among_real)
     if typical > 0:
-        repeated = (fake_nearest < _NEAR * typical).double().mean()
+        repeated = (fake_nearest < _NEAR * typical).to(fake_nearest.dtype).mean()
         figures["duplicates"] = float(average(repeated))
     return figures
 
@@ -59,6 +60,7 @@ def _distances(samples: Tensor) -> tuple[Tensor, Tensor]:
     rows = samples.detach().flatten(start_dim=1)
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     # Not from products, which round the distance of copies to something else than 0.
-    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").double()
+    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = distances.to(widest(rows.device))
     mean = distances.sum() / (len(rows) * (len(rows) - 1))
     return mean, distances.fill_diagonal_(torch.inf).min(dim=1).values

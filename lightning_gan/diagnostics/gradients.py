@@ -8,6 +8,7 @@ from operator import add
 import torch
 from torch import Tensor
 
+from lightning_gan.diagnostics.precision import widest
 from lightning_gan.gans.game import AdversarialGame
 from lightning_gan.gans.generative import frozen
 from lightning_gan.training.batch import Batch
@@ -71,7 +72,8 @@ def _overheard(model: AdversarialGame) -> Iterator[list[Tensor]]:
 
 
 def _norm(parts: tuple[Tensor | None, ...], order: int) -> Tensor:
-    """Return the norm of all parts as one vector, in float64; none has 0."""
-    norms = [torch.linalg.vector_norm(p.double(), order) for p in parts if p is not None]
+    """Return the norm of all parts as one vector, in the widest type; none has 0."""
+    known = [part for part in parts if part is not None]
+    norms = [torch.linalg.vector_norm(p.to(widest(p.device)), order) for p in known]
     whole: Tensor = torch.linalg.vector_norm(torch.stack(norms), order)
     return whole

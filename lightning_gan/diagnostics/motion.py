@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_gan.diagnostics.precision import widest
 from lightning_gan.gans.game import AdversarialGame
 
 MOST_WEIGHTS = 100_000  # of each network that are followed
@@ -93,7 +94,8 @@ class Motion:
         self._moves[name] = weights - last.to(weights)
         if move is None:
             return None
-        this, former = self._moves[name].double(), move.to(weights).double()
+        dtype = widest(weights.device)
+        this, former = self._moves[name].to(dtype), move.to(weights).to(dtype)
         lengths = torch.linalg.vector_norm(this) * torch.linalg.vector_norm(former)
         cosine = float(this @ former / lengths)
         return max(-1.0, min(1.0, cosine)) if isfinite(cosine) else None

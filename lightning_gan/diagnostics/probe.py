@@ -29,8 +29,8 @@ def probe(model: AdversarialGame, real: Batch, held_out: Batch | None = None) ->
         real: Real samples of the training, on the model's device and as
             :meth:`~lightning_gan.gans.game.AdversarialGame.receive` returns them, at least 2; the
             first 128 are used.
-        held_out: Likewise such that the training does not see; None leaves ``overfitting`` out.
-            Under ddp all processes must have some, or none.
+        held_out: Likewise such that the training does not see, of which as many are used; None
+            leaves ``overfitting`` out. Under ddp all processes must have some, or none.
 
     Returns:
         Figures by name, all finite, the same on all processes. One that is infinite or undefined is
@@ -41,14 +41,15 @@ def probe(model: AdversarialGame, real: Batch, held_out: Batch | None = None) ->
     """
     with unnoticed(model):
         real = real.rows(slice(SAMPLES))
-        fake = model.generate(len(real.samples), real.labels)
+        count = len(real.samples)
+        fake = model.generate(count, real.labels)
         figures = diversity(real.samples, fake.samples)
         real, fake = real.packed(model.packing), fake.packed(model.packing)
         figures |= generator_gradients(model, real, fake)
         with torch.no_grad():
             unseen = None
-            if held_out is not None:
-                unseen = model.logits(held_out.rows(slice(SAMPLES)).packed(model.packing))
+            if held_out is not None:  # in a batch of that size, which some networks look across
+                unseen = model.logits(held_out.rows(slice(count)).packed(model.packing))
             figures |= logit_figures(model.logits(real), model.logits(fake), unseen)
     bound = getattr(model, "weight_clip_val_d", None)
     if bound is not None:

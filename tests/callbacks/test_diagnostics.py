@@ -18,7 +18,8 @@ from lightning_gan import GAN, WGAN
 from lightning_gan.callbacks import Diagnostics, GANCheckpoint, GeneratorEMA
 from lightning_gan.callbacks import diagnosis as drawing
 from lightning_gan.callbacks import diagnostics as module
-from lightning_gan.callbacks.diagnosis import MOST, Measured, draw_diagnosis, report, thinned
+from lightning_gan.callbacks.diagnosis import draw_diagnosis, report
+from lightning_gan.callbacks.history import Measured
 from lightning_gan.diagnostics.alarms import Raised
 from lightning_gan.diagnostics.probe import probe
 from lightning_gan.diagnostics.signs import NAMES
@@ -206,7 +207,7 @@ def _course(ckpt_path: Path | None, folder: Path, **options: Any) -> Diagnostics
 def test_resume_is_exact(step: int, tmp_path: Path) -> None:
     whole = _course(None, tmp_path / "whole")
     rest = _course(tmp_path / "whole" / f"step_{step:08d}.ckpt", tmp_path / "rest")
-    assert rest.history == whole.history
+    assert [*rest.history] == [*whole.history]
     assert [one.step for one in rest.history] == list(range(1, 9))
     actual, expected = (
         read_checkpoint(tmp_path / name / "last.ckpt") for name in ("rest", "whole")
@@ -244,7 +245,7 @@ def test_single_samples_are_left_alone(tmp_path: Path) -> None:
     found = quick()
     with pytest.warns(UserWarning, match="too small for Diagnostics"):
         fit(tmp_path, found, data=points(1, 1))
-    assert found.history == []
+    assert not found.history
 
 
 @pytest.mark.parametrize(("every", "dry"), [(None, False), (1, True)])
@@ -347,15 +348,16 @@ def test_report_tells_how_figures_went() -> None:
     assert "since 1, and still: At 9." in text
 
 
-def test_long_histories_are_thinned() -> None:
-    history: list[Measured] = []
-    for step in range(3 * MOST):
-        history = thinned([*history, Measured(step, {})])
-        assert len(history) <= MOST
-        assert history[-1].step == step
-    steps = [one.step for one in history]
-    assert steps[0] == 0
-    assert steps == sorted(steps)
+def test_an_alarm_that_was_raised_twice_goes_on_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "save_picture", lambda *_: None)
+    raised = [Raised(NAMES[0], step, step - 1, "ill") for step in (5, 9)]
+    history = [Measured(1, {"accuracy": 0.5}), Measured(9, {"accuracy": 1.0})]
+    drawing.write_diagnosis(tmp_path, history, raised, [NAMES[0]])
+    written = json.loads((tmp_path / "alarms.json").read_text())
+    assert [one["still"] for one in written] == [False, True]
+    assert (tmp_path / "report.md").read_text().count("and still") == 1
 
 
 @pytest.mark.parametrize(
