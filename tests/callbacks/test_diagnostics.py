@@ -126,8 +126,8 @@ def test_held_out_samples_are_found(data: Any, tmp_path: Path) -> None:
     with patch.object(module, "probe", spy):
         fit(tmp_path, quick(), data=data())
     assert all(batch is not None and torch.equal(batch.samples, seen[0].samples) for batch in seen)
-    expected = Blobs()._draw(2, 30).samples if data is Blobs else points().batches[0]
-    torch.testing.assert_close(seen[0].samples, expected, rtol=0, atol=0)
+    expected = Blobs()._draw(2, 30).samples[:8] if data is Blobs else points().batches[0]
+    torch.testing.assert_close(seen[0].samples, expected, rtol=0, atol=0)  # a batch of them
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
