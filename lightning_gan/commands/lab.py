@@ -210,6 +210,8 @@ def _command(name: str, config: Path | None, changed: Mapping[str, Any]) -> str:
 def _conclude(order: Order) -> None:
     """Say what the trials show, and draw them."""
     experiment, results = order.experiment, order.results
+    if not order.plot:
+        results.take_up()
     results.findings = experiment.findings(results.rows)
     if not order.plot:
         results.write()

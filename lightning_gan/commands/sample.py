@@ -39,8 +39,8 @@ def sample(
         ckpt_path: Checkpoint of a run from the command line.
         num_images: Number of samples.
         output_dir: Folder to write into; made if it is missing.
-        grid: Whether to write all samples into one picture, too; of points, their first two
-            coordinates, if there are two.
+        grid: Whether to write all samples into one picture, too, beside the folder and named after
+            it; of points, their first two coordinates, if there are two.
         seed: Seed of the latents.
         labels: Classes of a conditional model, repeated in turn; drawn at random if left out.
         device: Where to compute, such as cpu or cuda.
@@ -67,5 +67,10 @@ def sample(
             save_picture(image, output_dir / f"{i:06d}.png")
     if grid and samples.shape[1:] != (1,):
         picture = scatter_plot(samples[:, :2]) if samples.dim() == 2 else image_grid(samples)
-        save_picture(picture, output_dir / "grid.png")
+        save_picture(picture, grid_beside(output_dir))
     print(f"{num_images} samples of {ckpt_path} in {output_dir}")
+
+
+def grid_beside(folder: Path) -> Path:
+    """Return where the picture of all samples of a folder is, which holds samples alone."""
+    return folder.resolve().with_name(f"{folder.resolve().name}-grid.png")

@@ -155,10 +155,22 @@ class Comparison(Experiment):
         return [*map(self._reached, tried), *helped]
 
     def draw(self, rows: Sequence[Row]) -> Figure:
-        """Draw every seed of every method beside what is published, and some of the samples."""
+        """Draw every seed of every method beside what is published, and some of the samples.
+
+        Raises:
+            ValueError: If no row is of one of the methods as they are now.
+        """
+        found = self._standings(rows)
+        if not found:
+            made = list(dict.fromkeys(row["method"] for row in rows))
+            raise ValueError(
+                f"Expected results of 'methods' as they are now, {list(self.methods)}, got rows "
+                f"of {made} with other settings or names. Give the --config that they were made "
+                "with."
+            )
         return draw_comparison(
             self.title,
-            self._standings(rows),
+            found,
             self._judge,
             self._recipe(next(iter(self.methods)), self.steps).build_data(),
             self.baseline,

@@ -69,10 +69,12 @@ class Stopwatch(Callback):
 
     Attributes:
         seconds: CPU time of the training alone, which other processes do not lengthen.
+        iterations: How many it took.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.iterations = 0
         self._since = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,6 +86,7 @@ class Stopwatch(Callback):
     ) -> None:
         """Stop."""
         self.seconds += time.process_time() - self._since
+        self.iterations += 1
 
     def go_on(self) -> Callback:
         """Return the callback that ends the break; it stands after those that are not timed."""
@@ -138,7 +141,7 @@ def judged_run(
     with without_average(model):
         samples = {"average": average, "last": judge.keep(model, seed)}
     return {
-        "ms": round(1000 * stopwatch.seconds / recipe.steps, 3),
+        "ms": round(1000 * stopwatch.seconds / max(stopwatch.iterations, 1), 3),
         "images": model.images_seen,
         "average": last["average"],
         "last": last["last"],

@@ -51,8 +51,9 @@ def leaderboard(results: list[Path]) -> str:
     boards = [_board(content) for content in contents if content["settings"].get("published")]
     if not boards:
         raise ValueError(
-            f"Expected 'results' to hold a comparison with published rows, got {len(results)} "
-            "files without."
+            f"Expected the results of an experiment with published rows, such as pacgan_grid or "
+            f"stacked_quarter, got {len(results)} files without. Run one, or give the "
+            "--output_dir that holds some."
         )
     return "\n\n".join([_summary(boards), *map(_details, boards)])
 

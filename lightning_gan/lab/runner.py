@@ -55,6 +55,7 @@ class Results:
         command: Command line of this call.
         shown: Settings that may differ from those of the file, as they decide no trial.
         commands: Those by which the rows came about.
+        trials: Those of this call, in the order of their rows.
         rows: Identity and measurement of each trial, and its ``seconds`` of CPU time.
         findings: What the rows show; empty until all trials were tried.
     """
@@ -67,6 +68,7 @@ class Results:
     command: str = ""
     shown: tuple[str, ...] = ()
     commands: list[str] = field(default_factory=list)
+    trials: list[Row] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -92,29 +94,38 @@ class Results:
                 f"with {differences}. Give another 'output_dir', or the same settings."
             )
         self.rows = [restored(row) for row in content["rows"]]
-        self.commands = [command for command in content["command"].split(" && ") if command]
+        self.commands = _commands(content)
 
-    def missing(self, trials: Sequence[Row]) -> list[Row]:
+    def missing(self) -> list[Row]:
         """Return the trials of which there is no row."""
-        return [trial for trial in trials if not any(_is_of(row, trial) for row in self.rows)]
+        return [trial for trial in self.trials if self._row_of(trial) is None]
 
-    def add(self, row: Row, trials: Sequence[Row]) -> None:
+    def add(self, row: Row) -> None:
         """Keep a row, in the order of the trials, and write the file."""
-
-        def place(row: Row) -> int:
-            return next((i for i, trial in enumerate(trials) if _is_of(row, trial)), len(trials))
-
-        self._take_up_rows_of_others()
-        self.rows = sorted([*self.rows, row], key=place)
+        self.rows.append(row)
         self.findings = []
+        self.take_up()
         self.write()
 
-    def _take_up_rows_of_others(self) -> None:
+    def take_up(self) -> None:
         """Keep what another command has added to the same file meanwhile."""
-        if self.path.exists():
-            theirs = [restored(row) for row in read_results(self.path)["rows"]]
-            known = {_json(row) for row in self.rows}
-            self.rows += [row for row in theirs if _json(row) not in known]
+        if not self.path.exists():
+            return
+        content = read_results(self.path)
+        known = {_json(row) for row in self.rows}
+        done = [trial for trial in self.trials if self._row_of(trial) is not None]
+        for row in map(restored, content["rows"]):
+            if _json(row) not in known and not any(_is_of(row, trial) for trial in done):
+                self.rows.append(row)
+        self.rows.sort(key=self._place)
+        self.commands = [*dict.fromkeys([*_commands(content), *self.commands])]
+
+    def _row_of(self, trial: Row) -> Row | None:
+        return next((row for row in self.rows if _is_of(row, trial)), None)
+
+    def _place(self, row: Row) -> int:
+        places = (i for i, trial in enumerate(self.trials) if _is_of(row, trial))
+        return next(places, len(self.trials))
 
     def write(self) -> None:
         """Write the file, completely or not at all, a row a line."""
@@ -158,6 +169,10 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not needed <= content.keys():
         raise ValueError(f"Expected '{path}' to be a file of results, got other content.")
     return content
+
+
+def _commands(content: Mapping[str, Any]) -> list[str]:
+    return [command for command in content["command"].split(" && ") if command]
 
 
 def plain(value: Any) -> Any:
@@ -216,9 +231,9 @@ def run_missing(
     """
     if workers < 1:
         raise ValueError(f"Expected 'workers' to be at least 1, got {workers}.")
-    trials = list(experiment.trials())
-    _check_distinct(trials)
-    missing = results.missing(trials)
+    results.trials = list(experiment.trials())
+    _check_distinct(results.trials)
+    missing = results.missing()
     if missing and results.command not in results.commands:
         results.commands.append(results.command)
     attempts = _attempts_here if min(workers, len(missing)) < 2 else _attempts_elsewhere
@@ -231,7 +246,7 @@ def run_missing(
             say(told.rstrip("\n"))
         else:
             trial, row = outcome
-            results.add(row, trials)
+            results.add(row)
             say(f"{place} {row['seconds']:.1f} s  {name_of(trial)}")
     return failures
 

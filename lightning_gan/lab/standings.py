@@ -73,8 +73,8 @@ class Standing(NamedTuple):
 
     @property
     def images(self) -> int:
-        """Real images that the discriminator was shown."""
-        return int(self.rows[0]["images"])
+        """Real images that the discriminator was shown; fewer by a run that diverged."""
+        return max(int(row["images"]) for row in self.rows)
 
     def budget(self) -> str:
         """Return the length of the training in words."""

@@ -87,20 +87,25 @@ def test_images_as_files(images_ckpt: Path, tmp_path: Path, capsys: Any) -> None
 
 
 def test_files_hold_the_models_samples(images_ckpt: Path, tmp_path: Path) -> None:
-    sample(images_ckpt, num_images=5, output_dir=tmp_path, seed=3, grid=True)
+    sample(images_ckpt, num_images=5, output_dir=tmp_path / "out", seed=3, grid=True)
     model = AdversarialModule.load_from_checkpoint(images_ckpt)
     assert model.ema_generator is not None
     samples = model.sample(5, generator=torch.Generator().manual_seed(3))
     for i, image in enumerate(drawable(samples)):
-        assert np.array_equal(_pixels(tmp_path / f"{i:06d}.png"), image[0].numpy())
+        assert np.array_equal(_pixels(tmp_path / "out" / f"{i:06d}.png"), image[0].numpy())
     grid = image_grid(samples).permute(1, 2, 0).numpy()
-    assert np.array_equal(_pixels(tmp_path / "grid.png"), grid)
+    assert np.array_equal(_pixels(tmp_path / "out-grid.png"), grid)
 
 
-def test_grid_is_one_more_file(images_ckpt: Path, tmp_path: Path) -> None:
-    sample(images_ckpt, num_images=9, output_dir=tmp_path, grid=True)
-    assert _names(tmp_path) == [*(f"{i:06d}.png" for i in range(9)), "grid.png"]
-    assert _pixels(tmp_path / "grid.png").shape == (3 * 50 + 2, 3 * 50 + 2, 3)
+def test_grid_is_beside_the_samples(
+    images_ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the folder, `evaluate` would count it among them."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    sample(images_ckpt, num_images=9, output_dir=Path(), grid=True)
+    assert _names(tmp_path / "out") == [f"{i:06d}.png" for i in range(9)]
+    assert _pixels(tmp_path / "out-grid.png").shape == (3 * 50 + 2, 3 * 50 + 2, 3)
 
 
 def test_seed_decides(images_ckpt: Path, tmp_path: Path) -> None:
@@ -163,24 +168,26 @@ def test_damaged_checkpoint_is_refused(images_ckpt: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("grid", [False, True])
 def test_points_as_one_table(grid: bool, points_ckpt: Path, tmp_path: Path) -> None:
-    sample(points_ckpt, num_images=300, output_dir=tmp_path, grid=grid, seed=5)
-    assert _names(tmp_path) == (["grid.png"] if grid else []) + ["points.csv"]
-    table = torch.from_numpy(np.loadtxt(tmp_path / "points.csv", delimiter=","))
+    sample(points_ckpt, num_images=300, output_dir=tmp_path / "out", grid=grid, seed=5)
+    assert _names(tmp_path) == ["out"] + (["out-grid.png"] if grid else [])
+    assert _names(tmp_path / "out") == ["points.csv"]
+    table = torch.from_numpy(np.loadtxt(tmp_path / "out" / "points.csv", delimiter=","))
     model = AdversarialModule.load_from_checkpoint(points_ckpt)
     samples = model.sample(300, generator=torch.Generator().manual_seed(5))
     assert torch.equal(table.float(), samples)
     if grid:
-        assert _pixels(tmp_path / "grid.png").shape == (600, 600, 3)
+        assert _pixels(tmp_path / "out-grid.png").shape == (600, 600, 3)
 
 
-@pytest.mark.parametrize(("size", "drawn"), [(1, []), (2, ["grid.png"]), (5, ["grid.png"])])
+@pytest.mark.parametrize(("size", "drawn"), [(1, []), (2, ["out-grid.png"]), (5, ["out-grid.png"])])
 def test_points_of_any_dimension(size: int, drawn: list[str], tmp_path: Path) -> None:
     generator = MLPGenerator(sample_shape=(size,), hidden=(8,))
     model = GAN(generator, MLPDiscriminator(sample_shape=(size,), hidden=(8,)))
     with patch.object(AdversarialModule, "load_from_checkpoint", return_value=model):
-        sample(Path("any.ckpt"), num_images=7, output_dir=tmp_path, grid=True)
-    assert _names(tmp_path) == [*drawn, "points.csv"]
-    assert np.loadtxt(tmp_path / "points.csv", delimiter=",", ndmin=2).shape == (7, size)
+        sample(Path("any.ckpt"), num_images=7, output_dir=tmp_path / "out", grid=True)
+    assert _names(tmp_path) == ["out", *drawn]
+    table = np.loadtxt(tmp_path / "out" / "points.csv", delimiter=",", ndmin=2)
+    assert table.shape == (7, size)
 
 
 @pytest.mark.parametrize("picture", ["image_grid", "scatter_plot"])
@@ -236,7 +243,8 @@ def test_half_precision_run(precision: str, tmp_path: Path) -> None:
     ckpt_path = _fit(tmp_path, DCGAN, DIGITS, "--trainer.precision", precision, "--ema.decay", "0")
     options: Any = {"truncation": 0.8, "standing_statistics": 2}
     sample(ckpt_path, num_images=3, output_dir=tmp_path / "out", grid=True, **options)
-    assert len(_names(tmp_path / "out")) == 4
+    assert len(_names(tmp_path / "out")) == 3
+    assert (tmp_path / "out-grid.png").exists()
     pixels = _pixels(tmp_path / "out" / "000000.png")
     assert (pixels.shape, pixels.dtype) == ((8, 8), np.uint8)
     assert pixels.min() < pixels.max()

@@ -89,6 +89,12 @@ def test_packaged_comparisons_can_be_built(name: str) -> None:
     assert len(list(experiment.trials())) == len(experiment.seeds)
 
 
+def test_rows_of_other_methods_are_refused_in_words() -> None:
+    rows = [row("plain", 0, 8.0, 0.1, "another digest"), row("mine", 0, 8.0, 0.1, "a third")]
+    with pytest.raises(ValueError, match=r"'methods' as .*, got rows of \['plain', 'mine'\]"):
+        comparison().draw(rows)
+
+
 def test_a_method_is_what_differs() -> None:
     shared = Recipe(MODEL, DATA, (), 10, 0.999)
     change = {

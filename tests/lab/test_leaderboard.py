@@ -76,7 +76,7 @@ def test_a_row_is_beaten_in_all_that_it_has() -> None:
 
 
 def test_nothing_to_compare_with(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="published rows, got 1 files without"):
+    with pytest.raises(ValueError, match=r"published rows, .* got 1 files without"):
         leaderboard([write(tmp_path, "ring", [], [])])
     with pytest.raises(ValueError, match="to be a file of results"):
         leaderboard([tmp_path / "none.json"])

@@ -82,18 +82,22 @@ def results_in(folder: Path, **settings: Any) -> Results:
 
 def test_two_commands_keep_each_others_rows(tmp_path: Path) -> None:
     one, other = results_in(tmp_path), results_in(tmp_path)
-    for results in (one, other):
+    for number, results in enumerate((one, other)):
         results.read()
-    trials = [{"exponent": 1}, {"exponent": 2}]
-    one.add({"exponent": 1, "power": 2.0}, trials)
-    other.add({"exponent": 2, "power": 4.0}, trials)
+        results.trials = [{"exponent": 1}, {"exponent": 2}, {"exponent": 3}]
+        results.commands = [f"command {number}"]
+    one.add({"exponent": 1, "power": 2.0})
+    other.add({"exponent": 2, "power": 4.0})
+    other.add({"exponent": 3, "power": 8.0, "seconds": 1.0})
+    one.add({"exponent": 3, "power": 8.0, "seconds": 2.0})  # the same trial again
     again = results_in(tmp_path)
     again.read()
-    assert [row["power"] for row in again.rows] == [2.0, 4.0]
+    assert [row["power"] for row in again.rows] == [2.0, 4.0, 8.0]
+    assert again.commands == ["command 0", "command 1"]
 
 
 def test_what_is_only_shown_may_change(tmp_path: Path) -> None:
-    results_in(tmp_path, note="old").add({"exponent": 1}, [])
+    results_in(tmp_path, note="old").add({"exponent": 1})
     changed = results_in(tmp_path, note="new")
     with pytest.raises(ValueError, match="no results of other settings"):
         changed.read()
