@@ -132,8 +132,10 @@ def parse(name: str, arguments: Sequence[str]) -> Order:
     known, _ = early.parse_known_args(arguments)
     path = known.output_dir / name / "results.json"
     given = packaged(name) if known.config is None else configured(name, known.config)
+    called = ""
     if known.plot.lower() == "true":
         content = read_results(path)
+        called = content.get("called", "")
         ours = given.init_args if given.class_path == content["class_path"] else {}
         shown = {k: v for k, v in ours.items() if k in given.experiment_class().shown}
         given = Specification(content["class_path"], ours | content["settings"] | shown)
@@ -146,6 +148,8 @@ def parse(name: str, arguments: Sequence[str]) -> Order:
     values = {key: written.get(key) for key in parsed}
     defaults = parser.get_defaults().as_dict()
     changed = {k: v for k, v in values.items() if v != plain(defaults[k])}
+    settled = {k: v for k, v in changed.items() if k not in experiment.choices}
+    experiment.called = called or _command(name, known.config, settled)
     results = Results(
         path=path,
         experiment=name,
@@ -153,6 +157,7 @@ def parse(name: str, arguments: Sequence[str]) -> Order:
         title=experiment.title,
         settings={k: v for k, v in values.items() if k not in experiment.choices},
         command=_command(name, known.config, changed),
+        called=experiment.called,
         shown=experiment.shown,
     )
     return Order(experiment, results, options.workers, options.plot)

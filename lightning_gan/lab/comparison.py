@@ -184,6 +184,7 @@ class Comparison(Experiment):
         if not all_of_them:
             return ""
         counts = self._judge.counts
+        called = self.called or f"lightning-gan lab {self.name}"
         shown = _WHICH if self.every_n_steps else _WHICH[:2]
         names = [f"{which}: {count.label}" for which in shown for count in counts.values()]
         lines = [["method", *names, "CPU ms", "runs", "budget", "alarms", "from"]]
@@ -195,7 +196,7 @@ class Comparison(Experiment):
             ]
             fastest = min(row["ms"] for row in one.rows)
             rest = [f"{fastest:.1f}", str(len(one.rows)), one.budget(), one.alarms() or "-"]
-            lines.append([one.method, *figures, *rest, f"`{one.command(self.name)}`"])
+            lines.append([one.method, *figures, *rest, f"`{one.command(called)}`"])
         gap = ["-"] * (len(names) - len(counts) + 1)
         first = all_of_them[0].rows[0]
         real = [_text(first["real"][name], count.digits) for name, count in counts.items()]

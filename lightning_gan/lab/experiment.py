@@ -35,11 +35,14 @@ class Experiment(ABC):
         choices: Names of the constructor's arguments that choose among trials without changing any
             of them, such as seeds: more can be added to the same results later.
         shown: Names of those that decide on nothing but how results are shown.
+        called: Command line that asks for this experiment with its settings, but for a choice of
+            trials; empty where it was not built from one.
     """
 
     title: str
     choices: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
+    called: str = ""
 
     @abstractmethod
     def trials(self) -> Iterator[Row]:

@@ -18,6 +18,7 @@ class Board(NamedTuple):
     Attributes:
         name: Of the experiment.
         title: Its headline.
+        called: Command line that asks for it.
         counts: The figures.
         own: Our methods.
         published: The papers' rows.
@@ -26,6 +27,7 @@ class Board(NamedTuple):
 
     name: str
     title: str
+    called: str
     counts: dict[str, Count]
     own: list[Standing]
     published: list[Published]
@@ -81,6 +83,7 @@ def _board(content: dict[str, Any]) -> Board:
     return Board(
         settings["name"],
         settings["title"],
+        content.get("called") or f"lightning-gan lab {settings['name']}",
         counts,
         own,
         published_rows(settings["published"], counts),
@@ -98,7 +101,7 @@ def _summary(boards: Sequence[Board]) -> str:
             budget = [str(len(one.rows)), f"{one.steps:,} steps", _share(one, best)]
             said = [f"{len(won)} of {len(board.published)}", _reached(board, one)]
             figures = [_figures(board, one), _published(board, best)]
-            command = f"`{one.command(board.name)}`"
+            command = f"`{one.command(board.called)}`"
             lines.append([board.name, one.method, *figures, *budget, *said, command])
     return "# Leaderboard\n\n" + markdown(lines)
 
@@ -110,7 +113,7 @@ def _details(board: Board) -> str:
     lines: list[tuple[tuple[float, ...], list[str]]] = []
     for one in board.own:
         figures = [one.spread(name).text(board.counts[name].digits) for name in names]
-        rest = [f"{len(one.rows)} (± std)", one.budget(), f"`{one.command(board.name)}`"]
+        rest = [f"{len(one.rows)} (± std)", one.budget(), f"`{one.command(board.called)}`"]
         lines.append((one.rank(board.counts), [f"**{one.method}**", *figures, *rest]))
     for row in board.published:
         figures = [row.text(name) for name in names]

@@ -53,6 +53,8 @@ class Results:
         title: Headline of its figure.
         settings: The constructor's arguments that decide what a trial is.
         command: Command line of this call.
+        called: The same, but for the choice of trials; see
+            :class:`~lightning_gan.lab.experiment.Experiment`.
         shown: Settings that may differ from those of the file, as they decide no trial.
         commands: Those by which the rows came about.
         trials: Those of this call, in the order of their rows.
@@ -66,6 +68,7 @@ class Results:
     title: str
     settings: Row
     command: str = ""
+    called: str = ""
     shown: tuple[str, ...] = ()
     commands: list[str] = field(default_factory=list)
     trials: list[Row] = field(default_factory=list)
@@ -134,6 +137,7 @@ class Results:
             "class_path": self.class_path,
             "title": self.title,
             "command": " && ".join(self.commands),
+            "called": self.called,
             "settings": self.settings,
             "versions": {
                 "lightning_gan": importlib.metadata.version("lightning-gan"),

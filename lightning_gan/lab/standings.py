@@ -111,11 +111,15 @@ class Standing(NamedTuple):
             told.append(f"{name} ({len(first)} of {len(steps)}, from {min(first):,})")
         return ", ".join(told)
 
-    def command(self, experiment: str) -> str:
-        """Return the command line that makes the same rows."""
-        words = ["lightning-gan", "lab", experiment, "--only", self.method]
+    def command(self, called: str) -> str:
+        """Return the command line that makes the same rows.
+
+        Args:
+            called: That which asks for the experiment.
+        """
         seeds = "[" + ",".join(map(str, self.seeds)) + "]"
-        return shlex.join([*words, "--seeds", seeds, "--steps", str(self.steps)])
+        words = ["--only", self.method, "--seeds", seeds, "--steps", str(self.steps)]
+        return f"{called} {shlex.join(words)}"
 
 
 def rank(figures: Mapping[str, float | None], counts: Mapping[str, Count]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 from lightning_gan.commands import add_lab_arguments, lab
-from lightning_gan.commands.lab import listing
+from lightning_gan.commands.lab import listing, parse
 from lightning_gan.lab.catalog import entries, packaged
 
 SATURATION = ["--seeds", "[]", "--logits", "[-6, 0]"]
@@ -114,6 +114,16 @@ def test_plot_draws_from_the_file_alone(tmp_path: Path, capsys: pytest.CaptureFi
     assert said.startswith("Powers\n\nholds         Powers are powers.\n              3 of them\n")
     assert (tmp_path / "mine" / "mine.png").exists()
     assert (tmp_path / "mine" / "results.json").read_text() == written
+
+
+def test_an_experiment_knows_how_it_is_called(tmp_path: Path) -> None:
+    asked = ["--every_n_steps", "500", "--seeds", "[3]", "--steps", "7", "--only", "plain GAN"]
+    assert parse("ring", asked).experiment.called == "lightning-gan lab ring --every_n_steps 500"
+    config = config_in(tmp_path)
+    lab("mine", [*config, "--base", "3.0"])
+    called = content_of(tmp_path)["called"]
+    assert called.endswith("mine.yaml --base 3.0")
+    assert parse("mine", [*config, "--plot"]).experiment.called == called
 
 
 def test_a_failed_trial_fails_the_command(

@@ -258,6 +258,8 @@ def test_table_and_figure() -> None:
     assert "| R1 | 7.5 ± 0.7 |" in lines[3]
     assert "collapse (1 of 2, from 20)" in lines[3]
     assert "`lightning-gan lab toy --only R1 --seeds '[0,1]' --steps 4`" in lines[3]
+    experiment.called = "lightning-gan lab mine --config my.yaml"
+    assert "`lightning-gan lab mine --config my.yaml --only R1" in experiment.table(rows)
     assert "PacGAN (published) | 7.9 ± 0.1 |" in lines[-1]
     assert "100 steps, 500 samples" in lines[-1]
     figure = experiment.draw(rows)
