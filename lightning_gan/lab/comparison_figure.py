@@ -125,7 +125,10 @@ def _color(one: Standing, ordered: Sequence[Standing], baseline: str | None) -> 
 
 
 def _draw_samples(axes: Axes, one: Standing, judge: Judge, data: GANDataModule, color: str) -> None:
-    row = one.rows[0]
+    row = next((row for row in one.rows if "samples" in row), None)
+    if row is None:  # they were left out of the file
+        axes.set_axis_off()
+        return
     which = "last" if one.judged == "last" else "average"
     judge.show(axes, row["samples"][which], data)
     axes.set_title(f"{one.method}, {which} generator, seed {row['seed']}", fontsize=8, color=color)

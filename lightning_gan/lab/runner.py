@@ -131,7 +131,7 @@ class Results:
         return next(places, len(self.trials))
 
     def write(self) -> None:
-        """Write the file, completely or not at all, a row a line."""
+        """Write the file."""
         head = {
             "experiment": self.experiment,
             "class_path": self.class_path,
@@ -148,15 +148,7 @@ class Results:
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         lists = {"rows": self.rows, "findings": [f._asdict() for f in self.findings]}
-        parts = [f"{_json(name)}: {_json(value)}" for name, value in head.items()]
-        parts += [f"{_json(name)}: [{_lines(values)}\n]" for name, values in lists.items()]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_results(self.path, head | lists)
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -173,6 +165,21 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not needed <= content.keys():
         raise ValueError(f"Expected '{path}' to be a file of results, got other content.")
     return content
+
+
+def write_results(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of results, completely or not at all, a row a line."""
+    parts = [
+        f"{_json(name)}: " + (f"[{_lines(value)}\n]" if isinstance(value, list) else _json(value))
+        for name, value in content.items()
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _commands(content: Mapping[str, Any]) -> list[str]:

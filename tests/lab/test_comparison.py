@@ -264,6 +264,8 @@ def test_table_and_figure() -> None:
     assert "100 steps, 500 samples" in lines[-1]
     figure = experiment.draw(rows)
     FigureCanvasAgg(figure).draw()
+    bare = [{name: value for name, value in row.items() if name != "samples"} for row in rows]
+    FigureCanvasAgg(experiment.draw(bare)).draw()
     texts = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
     assert texts[:4] == ["R1", "plain", "ahead", "PacGAN (paper)"]
 
