@@ -1,6 +1,6 @@
 """Methods of training beside each other: same data, same judge, same seeds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +12,17 @@ from lightning_gan.lab.judged_run import judged_run
 from lightning_gan.lab.judges import Judge
 from lightning_gan.lab.published import published_rows, read_bars
 from lightning_gan.lab.recipes import Recipe, build, recipe
-from lightning_gan.lab.standings import Judged, Standing, beside, standings
+from lightning_gan.lab.standings import (
+    JUDGED,
+    OTHERS,
+    Judged,
+    Standing,
+    beside,
+    judged_of,
+    standings,
+)
 from lightning_gan.lab.tables import markdown
 from lightning_gan.training.arguments import check_choice
-
-_WHICH: tuple[Judged, ...] = ("average", "last", "best")
 
 
 class Comparison(Experiment):
@@ -26,7 +32,7 @@ class Comparison(Experiment):
     class names included; what a description leaves out is the class's own default. A method says
     what differs from ``model``, as a JSON merge patch: nested dictionaries are merged, null takes
     away, all else replaces. Under ``run`` it may hold ``data``, merged likewise, and ``callbacks``,
-    ``steps``, ``ema_decay`` and ``judged`` of its own::
+    ``steps`` and ``ema_decay`` of its own::
 
         plain GAN: {}
         R1 0.1: {init_args: {penalties: [{class_path: R1, init_args: {weight: 0.1}}]}}
@@ -49,7 +55,7 @@ class Comparison(Experiment):
         ema_decay: Of the average of the generator.
         judged: Which generator the headline figures are of: the ``average``, the ``last`` one, or
             the ``best`` of all points by its reverse divergence, which is chosen by the figure that
-            it is praised for.
+            it is praised for; or by the methods' names, ``others`` for the rest.
         published: Rows of papers; see :class:`~lightning_gan.lab.published.Published`.
         bars: What a method must reach for each figure, such as ``>= 24.8``.
         only: Method, or methods, to train; None for all.
@@ -77,7 +83,7 @@ class Comparison(Experiment):
         seeds: Sequence[int] = (0,),
         every_n_steps: int | None = None,
         ema_decay: float = 0.999,
-        judged: Judged = "average",
+        judged: Judged | dict[str, Judged] = "average",
         published: Sequence[dict[str, Any]] = (),
         bars: dict[str, str] | None = None,
         only: Sequence[str] | str | None = None,
@@ -113,10 +119,11 @@ class Comparison(Experiment):
         for argument, chosen in {
             "baseline": [baseline or next(iter(methods))],
             "only": self._chosen,
+            "judged": [] if isinstance(judged, str) else [m for m in judged if m != OTHERS],
         }.items():
             for method in chosen:
                 check_choice(argument, method, methods)
-        self._judged = {method: self._judged_of(method) for method in methods}
+        self._judged = {method: judged_of(judged, method) for method in methods}
 
     def trials(self) -> Iterator[Row]:
         """Yield the methods for each seed, once all were built, so that mistakes show early."""
@@ -185,7 +192,7 @@ class Comparison(Experiment):
             return ""
         counts = self._judge.counts
         called = self.called or f"lightning-gan lab {self.name}"
-        shown = _WHICH if self.every_n_steps else _WHICH[:2]
+        shown = JUDGED if self.every_n_steps else JUDGED[:2]
         names = [f"{which}: {count.label}" for which in shown for count in counts.values()]
         lines = [["method", *names, "CPU ms", "runs", "budget", "alarms", "from"]]
         for one in all_of_them:
@@ -212,12 +219,6 @@ class Comparison(Experiment):
         shared = Recipe(self.model, self.data, (), steps, self.ema_decay)
         with _naming(method):
             return recipe(shared, self.methods[method])
-
-    def _judged_of(self, method: str) -> Judged:
-        run: Mapping[str, Any] = self.methods[method].get("run") or {}
-        which: Judged = run.get("judged", self.judged)
-        check_choice("judged", which, _WHICH)
-        return which
 
     def _standings(self, rows: Sequence[Row]) -> list[Standing]:
         """Group the rows that the present recipes make; those of earlier ones are left out."""

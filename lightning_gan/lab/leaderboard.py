@@ -8,7 +8,7 @@ from lightning_gan.lab.judges import Count, Judge
 from lightning_gan.lab.published import Bar, Published, published_rows, read_bars
 from lightning_gan.lab.recipes import build
 from lightning_gan.lab.runner import read_results, restored
-from lightning_gan.lab.standings import Standing, rank, standings
+from lightning_gan.lab.standings import Standing, judged_of, rank, standings
 from lightning_gan.lab.tables import markdown
 
 
@@ -78,7 +78,7 @@ def _board(content: dict[str, Any]) -> Board:
     for row in rows:  # those of the present recipes come first
         recipes.setdefault(row["method"], row["recipe"])
     present = [row for row in rows if recipes[row["method"]] == row["recipe"]]
-    found = standings(present, dict.fromkeys(recipes, settings["judged"]))
+    found = standings(present, {name: judged_of(settings["judged"], name) for name in recipes})
     own = sorted(found, key=lambda one: one.rank(counts))
     return Board(
         settings["name"],
@@ -113,7 +113,8 @@ def _details(board: Board) -> str:
     lines: list[tuple[tuple[float, ...], list[str]]] = []
     for one in board.own:
         figures = [one.spread(name).text(board.counts[name].digits) for name in names]
-        rest = [f"{len(one.rows)} (± std)", one.budget(), f"`{one.command(board.called)}`"]
+        runs = f"{len(one.rows)} (± std), {one.judged} generator"
+        rest = [runs, one.budget(), f"`{one.command(board.called)}`"]
         lines.append((one.rank(board.counts), [f"**{one.method}**", *figures, *rest]))
     for row in board.published:
         figures = [row.text(name) for name in names]

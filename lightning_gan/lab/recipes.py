@@ -21,7 +21,7 @@ from lightning_gan.lab.experiment import Row
 from lightning_gan.training.runtime import silence_jsonargparse
 
 _OWN = ("class_path", "init_args", "run")  # what the description of a method may hold
-_RUN = ("data", "callbacks", "steps", "ema_decay", "judged")  # what `run` in it may
+_RUN = ("data", "callbacks", "steps", "ema_decay")  # what `run` in it may
 _SHARE = re.compile(r"\d+(\.\d+)?%")
 
 Built = TypeVar("Built")
@@ -100,7 +100,6 @@ def recipe(shared: Recipe, method: Mapping[str, Any]) -> Recipe:
             raise ValueError(f"Expected only {list(names)}, got {unknown[0]!r}.")
     model = {name: method[name] for name in ("class_path", "init_args") if name in method}
     data = merged(shared.data, own.pop("data", {}))
-    own.pop("judged", None)  # no part of the training
     return shared._replace(**{**own, "model": merged(shared.model, model), "data": data})
 
 

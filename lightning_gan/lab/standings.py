@@ -7,8 +7,11 @@ from typing import Literal, NamedTuple
 
 from lightning_gan.lab.experiment import Row
 from lightning_gan.lab.judges import Count
+from lightning_gan.training.arguments import check_choice
 
 Judged = Literal["average", "last", "best"]
+JUDGED: tuple[Judged, ...] = ("average", "last", "best")
+OTHERS = "others"  # methods that are not named
 Outcome = Literal["better", "worse", "no difference", "cannot tell"]
 
 
@@ -134,6 +137,27 @@ def rank(figures: Mapping[str, float | None], counts: Mapping[str, Count]) -> tu
         float("inf") if value is None else -value if counts[name].higher_is_better else value
         for name, value in known.items()
     )
+
+
+def judged_of(judged: Judged | Mapping[str, Judged], method: str) -> Judged:
+    """Return which generator a method's headline figures are of.
+
+    Args:
+        judged: The same for all, or by the methods' names, where ``others`` has the rest; the
+            average, if it is not said.
+        method: Its name.
+
+    Raises:
+        ValueError: If there is no such generator.
+
+    Example:
+        >>> judged_of({"plain": "last"}, "plain"), judged_of({"plain": "last"}, "R1")
+        ('last', 'average')
+    """
+    named = {OTHERS: judged} if isinstance(judged, str) else judged
+    which: Judged = named.get(method, named.get(OTHERS, "average"))
+    check_choice("judged", which, JUDGED)
+    return which
 
 
 def standings(rows: Sequence[Row], judged: Mapping[str, Judged]) -> list[Standing]:

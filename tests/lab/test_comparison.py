@@ -135,7 +135,7 @@ def test_digest_of_a_recipe_changes_with_whatever_does_but_the_steps() -> None:
     ]
     digests = {recipe(shared, change).digest() for change in [{}, *changes]}
     assert len(digests) == 5
-    assert recipe(shared, {"run": {"steps": 3, "judged": "last"}}).digest() == shared.digest()
+    assert recipe(shared, {"run": {"steps": 3}}).digest() == shared.digest()
 
 
 def test_trials_and_what_one_finds() -> None:
@@ -304,6 +304,8 @@ def test_mistakes_in_a_method_show_before_any_training(mistake: str) -> None:
         ({"baseline": "none"}, "'baseline' to be one of .*, got 'none'"),
         ({"only": "none"}, "'only' to be one of .*, got 'none'"),
         ({"judged": "first"}, "'judged' to be one of .*, got 'first'"),
+        ({"judged": {"plain": "first"}}, "'judged' to be one of .*, got 'first'"),
+        ({"judged": {"none": "last"}}, "'judged' to be one of .*, got 'none'"),
         ({"bars": {"modes": "> 8"}}, r"'bars' such as '>= 24\.8' or '<= 0\.04', got '> 8'"),
         ({"bars": {"recall": ">= 8"}}, "figures of 'bars' to be among .*, got 'recall'"),
         ({"published": [{"figures": {"recall": 1}, "method": "a"}]}, "'published' to be among"),

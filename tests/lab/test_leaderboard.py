@@ -55,6 +55,20 @@ def test_leaderboard(tmp_path: Path) -> None:
     assert "4,000 steps, 80,000 samples | A. |" in details
 
 
+def test_each_method_has_its_generator(tmp_path: Path) -> None:
+    rows = [row(name, 0, 8.0, 0.01, "new") for name in ("plain", "cure")]
+    for one in rows:
+        one["last"] = one["last"] | {"modes": 3.0}
+    path = write(tmp_path, "ring", rows, PAPERS)
+    content = json.loads(path.read_text())
+    content["settings"]["judged"] = {"plain": "last"}
+    path.write_text(json.dumps(content))
+    cure, plain = leaderboard([path]).split("\n\n")[1].splitlines()[2:]
+    assert cure.startswith("| ring | cure | modes 8.0")
+    assert plain.startswith("| ring | plain | modes 3.0")
+    assert "1 (± std), last generator" in leaderboard([path])
+
+
 def test_share_of_the_published_budget(tmp_path: Path) -> None:
     path = write(tmp_path, "ring", [row("good", 0, 8.0, 0.01, "new")], PAPERS[1:])
     assert "| 0.1% |" in leaderboard([path])  # 80 of 80,000 samples
