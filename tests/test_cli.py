@@ -280,7 +280,8 @@ def test_labels_and_images_from_the_command_line(tmp_path: Path) -> None:
     assert model.sample(2, torch.tensor([3, 4])).shape == (2, 1, 8, 8)
     main(["sample", f"--ckpt_path={last}", "--num_images=4", "--labels", "1", "2", "--grid",
           f"--output_dir={tmp_path / 'out'}"])  # fmt: skip
-    assert len(list((tmp_path / "out").glob("*.png"))) == 5
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+    assert (tmp_path / "out-grid.png").exists()
 
 
 def test_python_module_and_help() -> None:
