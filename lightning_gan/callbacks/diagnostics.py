@@ -109,21 +109,23 @@ class Diagnostics(Callback):
 
     def patience_of(self, alarm: str) -> int:
         """Return for how many iterations there are signs of an illness before an alarm."""
-        wanted = {
-            "discriminator too steep": self.steepness_every_n_steps,
-            "unstable equilibrium": self.eigenvalues_every_n_steps,
-        }.get(alarm)
-        return self.alarms.patience_of(alarm) * self._rounded(wanted or 1)
+        return self.alarms.patience_of(alarm) * self._rounded(self._intervals.get(alarm) or 1)
 
     def silent(self, model: AdversarialModule) -> list[str]:
         """Return the alarms whose figures are not measured in this training, once it has begun."""
         measured = {
             "discriminator overfits": self._held_out is not None,
             "weights at the bound": getattr(model, "weight_clip_val_d", None) is not None,
-            "discriminator too steep": self.steepness_every_n_steps is not None,
-            "unstable equilibrium": self.eigenvalues_every_n_steps is not None,
-        }
+        } | {name: interval is not None for name, interval in self._intervals.items()}
         return [name for name, is_measured in measured.items() if not is_measured]
+
+    @property
+    def _intervals(self) -> dict[str, int | None]:
+        """Of the alarms whose figures are not in every measurement."""
+        return {
+            "discriminator too steep": self.steepness_every_n_steps,
+            "unstable equilibrium": self.eigenvalues_every_n_steps,
+        }
 
     def _rounded(self, interval: int) -> int:
         """Return an interval as whole intervals between measurements."""

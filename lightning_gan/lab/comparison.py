@@ -250,7 +250,7 @@ class Comparison(Experiment):
         )
         return Finding(
             f"{standing.method} reaches {asked}.",
-            all(spread.complete and bar.reached(spread.mean) for bar, spread in means.items()),
+            not standing.missed(self._bars),
             f"{found} after {standing.steps:,} steps; {len(standing.rows)} seeds, "
             f"{standing.judged} generator.",
         )

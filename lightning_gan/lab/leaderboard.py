@@ -159,9 +159,6 @@ def _share(one: Standing, row: Published) -> str:
 def _reached(board: Board, one: Standing) -> str:
     if not board.bars:
         return "-"
-    spreads = {bar: one.spread(bar.figure) for bar in board.bars}
-    missed = [
-        b for b, spread in spreads.items() if not (spread.complete and b.reached(spread.mean))
-    ]
+    missed = one.missed(board.bars)
     said = ", ".join(bar.text(board.counts[bar.figure].label) for bar in missed)
     return f"misses {said}" if missed else "yes"

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from lightning_gan.lab.experiment import Row
 from lightning_gan.lab.judges import Count
+from lightning_gan.lab.published import Bar
 from lightning_gan.training.arguments import check_choice
 
 Judged = Literal["average", "last", "best"]
@@ -91,6 +92,15 @@ class Standing(NamedTuple):
     def rank(self, counts: Mapping[str, Count]) -> tuple[float, ...]:
         """Return what sorts standings, the best first; see :func:`rank`."""
         return rank({name: self.spread(name).mean for name in counts}, counts)
+
+    def missed(self, bars: Sequence[Bar]) -> list[Bar]:
+        """Return the bars that the means do not reach; a seed without the figure reaches none."""
+        spreads = [self.spread(bar.figure) for bar in bars]
+        return [
+            bar
+            for bar, spread in zip(bars, spreads, strict=True)
+            if not (spread.complete and bar.reached(spread.mean))
+        ]
 
     def outcome(self, base: "Standing", figure: str, count: Count) -> Outcome:
         """Tell whether a figure differs from that of another method by more than the seeds do.
