@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from lightning_gan.lab.leaderboard import leaderboard
-from lightning_gan.lab.runner import read_results, write_results
+from lightning_gan.lab.results import read_results, write_results
 
 KEPT = Path(__file__).parent / "results"
 

@@ -16,7 +16,8 @@ from lightning_gan.lab.catalog import Specification, configured, entries, packag
 from lightning_gan.lab.experiment import Experiment, Finding
 from lightning_gan.lab.figures import save_figure
 from lightning_gan.lab.leaderboard import leaderboard
-from lightning_gan.lab.runner import Results, name_of, plain, read_results, run_missing
+from lightning_gan.lab.results import Results, plain, read_results
+from lightning_gan.lab.runner import name_of, run_missing
 from lightning_gan.training.runtime import silence_jsonargparse
 
 OUTPUT_DIR = Path("runs/lab")

@@ -227,17 +227,24 @@ class Comparison(Experiment):
         return standings(present, self._judged)
 
     def _helped(self, standing: Standing, base: Standing) -> Finding:
-        """Tell whether a method is better than the baseline in anything, and worse in nothing."""
+        """Tell whether a method is better than the baseline in anything, and worse in nothing.
+
+        That is not known from trainings of different lengths.
+        """
         told: dict[str, list[str]] = {}
         for name, count in self._judge.counts.items():
             outcome = standing.outcome(base, name, count)
             own, other = (one.spread(name).text(count.digits) for one in (standing, base))
             told.setdefault(outcome, []).append(f"{count.label} {own} against {other}")
         holds = None
-        if told.keys() - {"cannot tell"}:
+        budget = f"{standing.steps:,} steps"
+        if standing.steps != base.steps:
+            budget += f" against {base.steps:,}"
+        elif told.keys() - {"cannot tell"}:
             holds = "better" in told and "worse" not in told
         evidence = "; ".join(f"{outcome}: {', '.join(texts)}" for outcome, texts in told.items())
-        return Finding(f"{standing.method} helps, beside {base.method}.", holds, f"{evidence}.")
+        claim = f"{standing.method} helps, beside {base.method}, {budget}."
+        return Finding(claim, holds, f"{evidence}.")
 
     def _reached(self, standing: Standing) -> Finding:
         """Tell whether a method reaches the bars."""

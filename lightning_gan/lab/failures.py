@@ -17,7 +17,7 @@ from lightning_gan.data import GaussianMixture
 from lightning_gan.functional import mixture_coverage
 from lightning_gan.gans import GAN
 from lightning_gan.lab.experiment import Experiment, Finding, Row
-from lightning_gan.lab.failures_cases import CASES, MOMENTS, RECIPES, WEAK, Recipe, Ring
+from lightning_gan.lab.failures_cases import CASES, MOMENTS, TRAININGS, WEAK, BadTraining, Ring
 from lightning_gan.lab.figures import WIDTH, new_figure
 from lightning_gan.lab.tables import markdown
 from lightning_gan.lab.training import train
@@ -90,7 +90,7 @@ class Failures(Experiment):
 
     def trials(self) -> Iterator[Row]:
         """Yield each failure and each GAN with each seed."""
-        for case in (*CASES, *RECIPES):
+        for case in (*CASES, *TRAININGS):
             for seed in self.seeds:
                 yield {"case": case, "seed": seed}
 
@@ -108,7 +108,7 @@ class Failures(Experiment):
             random = torch.Generator().manual_seed(seed)
             fake = make(Ring(data.centers, data.std, real, random))
         else:
-            fake = self._samples_of_gan(RECIPES[case], data)
+            fake = self._samples_of_gan(TRAININGS[case], data)
         reference = Reference.measure(real, held_out[: self.num_samples // 4])
         metrics = GenerationMetrics("points", METRICS, reference)
         metrics.update(fake, real=False)
@@ -129,7 +129,7 @@ class Failures(Experiment):
     def findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Count right names, and what single figures would have confused."""
         made = [row for row in rows if row["case"] in CASES]
-        trained = [row for row in rows if row["case"] in RECIPES]
+        trained = [row for row in rows if row["case"] in TRAININGS]
         return [
             _of_names(
                 "The verdict names the failures made on purpose, and calls the data healthy.",
@@ -147,7 +147,7 @@ class Failures(Experiment):
     def draw(self, rows: Sequence[Row]) -> Figure:
         """Draw the samples of each case's first seed over their figures."""
         first = {row["case"]: row for row in reversed(rows)}
-        cases = [case for case in (*CASES, *RECIPES) if case in first]
+        cases = [case for case in (*CASES, *TRAININGS) if case in first]
         bands = max(1, math.ceil(len(cases) / COLUMNS))
         heights = {"gridspec_kw": {"height_ratios": [1.0, 0.75] * bands}}
         figure, panels = new_figure(self.title, COLUMNS, 2 * bands, 0.3 * WIDTH * bands, **heights)
@@ -173,7 +173,7 @@ class Failures(Experiment):
             lines.append([case, f"{means[0]:.4f}", *(f"{mean:.2f}" for mean in means[1:]), said])
         return markdown(lines)
 
-    def _samples_of_gan(self, recipe: Recipe, data: GaussianMixture) -> Tensor:
+    def _samples_of_gan(self, recipe: BadTraining, data: GaussianMixture) -> Tensor:
         model = GAN(
             MLPGenerator(),
             MLPDiscriminator(),

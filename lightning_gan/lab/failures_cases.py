@@ -65,7 +65,7 @@ MOMENTS = ("the data", "every other mode", "noise, same moments")  # all the sam
 WEAK = ("modes widened to 1.5",)
 
 
-class Recipe(NamedTuple):
+class BadTraining(NamedTuple):
     """How a plain GAN is trained badly.
 
     Attributes:
@@ -79,9 +79,9 @@ class Recipe(NamedTuple):
     beta1: float = 0.5
 
 
-RECIPES = {
-    "GAN, stopped after 60 steps": Recipe(60),
-    "GAN, momentum 0.9": Recipe(400, beta1=0.9),
-    "GAN, generator 5 times as fast": Recipe(400, rate_g=5e-3),
-    "GAN, 400 steps": Recipe(400),
+TRAININGS = {
+    "GAN, stopped after 60 steps": BadTraining(60),
+    "GAN, momentum 0.9": BadTraining(400, beta1=0.9),
+    "GAN, generator 5 times as fast": BadTraining(400, rate_g=5e-3),
+    "GAN, 400 steps": BadTraining(400),
 }

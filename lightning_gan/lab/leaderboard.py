@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from lightning_gan.lab.judges import Count, Judge
 from lightning_gan.lab.published import Bar, Published, published_rows, read_bars
 from lightning_gan.lab.recipes import build
-from lightning_gan.lab.runner import read_results, restored
+from lightning_gan.lab.results import read_results, restored
 from lightning_gan.lab.standings import Standing, judged_of, rank, standings
 from lightning_gan.lab.tables import markdown
 

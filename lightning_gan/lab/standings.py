@@ -106,9 +106,15 @@ class Standing(NamedTuple):
         """Tell whether a figure differs from that of another method by more than the seeds do.
 
         The difference of the means counts if it exceeds the larger of the two standard deviations.
+        A method of which a seed has no such figure at all, as without any good sample, is worse
+        than one of which all have it, whatever the means of the others.
         """
         own, other = self.spread(figure), base.spread(figure)
-        if own.mean is None or other.mean is None or own.std is None or other.std is None:
+        if min(own.of, other.of) > 1 and own.complete != other.complete:
+            return "better" if own.complete else "worse"
+        if not own.complete or own.mean is None or own.std is None:
+            return "cannot tell"
+        if not other.complete or other.mean is None or other.std is None:
             return "cannot tell"
         gain = count.gain(own.mean, other.mean)
         if abs(gain) <= max(own.std, other.std):
@@ -188,7 +194,7 @@ def standings(rows: Sequence[Row], judged: Mapping[str, Judged]) -> list[Standin
 def beside(
     standing: Standing, all_of_them: Sequence[Standing], name: str | None
 ) -> Standing | None:
-    """Return the standing of another method to compare with, of as many steps if there is one."""
+    """Return the standing of another method to compare with, of the nearest number of steps."""
     others = [one for one in all_of_them if one.method == name]
     if standing.method == name or not others:
         return None

@@ -8,7 +8,7 @@ import pytest
 from lightning_gan.commands.lab import parse
 from lightning_gan.lab import Experiment, catalog
 from lightning_gan.lab.catalog import configured, entries, packaged
-from lightning_gan.lab.runner import plain
+from lightning_gan.lab.results import plain
 from tests.lab.test_runner import Powers
 
 NAMES = [entry.name for entry in entries()]

@@ -189,8 +189,17 @@ def test_a_method_helps_where_it_gains_more_than_seeds_differ(
 ) -> None:
     experiment = comparison()
     [finding] = experiment.findings(rows_of(experiment, plain=plain, R1=other))
-    assert finding.claim == "R1 helps, beside plain."
+    assert finding.claim == "R1 helps, beside plain, 4 steps."
     assert finding.holds is holds
+
+
+def test_trainings_of_different_lengths_do_not_tell_who_helps() -> None:
+    experiment = comparison()
+    rows = rows_of(experiment, plain=[2.0, 3.0], R1=[7.0, 8.0])
+    longer = [row | {"steps": 40} if row["method"] == "R1" else row for row in rows]
+    [finding] = experiment.findings(longer)
+    assert finding.claim == "R1 helps, beside plain, 40 steps against 4."
+    assert finding.holds is None
 
 
 def test_spread_over_seeds_and_its_difference() -> None:
@@ -209,10 +218,15 @@ def test_spread_over_seeds_and_its_difference() -> None:
             "lower": (0.1, 0.2),
             "alike": (1.5, 1.6),
             "higher": (4.0, 4.5),
+            "lower where there is one": (0.1, None, 0.2),
             "undefined": (None, None),
         }.items()
     }
-    assert list(outcomes.values()) == ["better", "no difference", "worse", "cannot tell"]
+    assert list(outcomes.values()) == ["better", "no difference", "worse", "worse", "worse"]
+    gone, some = standing(None, None), standing(None, 0.1)
+    assert some.outcome(gone, "reverse_kl", count) == "cannot tell"
+    assert standing(5.0, 6.0).outcome(gone, "reverse_kl", count) == "better"
+    assert standing(None).outcome(standing(1.0), "reverse_kl", count) == "cannot tell"
 
 
 def test_more_than_the_data_reach_is_no_better() -> None:

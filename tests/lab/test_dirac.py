@@ -94,6 +94,28 @@ def test_a_wrong_theory_or_measurement_is_found(experiment: DiracGAN, rows: list
     assert verdicts(experiment, [changed(damped, expected_factor=off), plain])[4] is False
 
 
+EXTRAGRADIENT = {"losses": "GAN", "method": "extragradient", "updates": "extragradient"}
+NSGAN = {"losses": "NSGAN", "method": "plain", "updates": "alternating"}
+
+
+def test_what_cannot_be_told_in_so_few_iterations_is_left_open() -> None:
+    slow = DiracGAN(rate=0.1, iterations=400)  # 1 - 0.05**2 / 2 an iteration: to exp(-0.5)
+    row: Row = EXTRAGRADIENT | slow.measure(**EXTRAGRADIENT)
+    assert row["factor"] == pytest.approx(1 - 0.05**2 / 2, abs=5e-5)
+    finding = slow.findings([row])[3]
+    assert (finding.holds, finding.evidence) == (None, "1 expected to be too slow to tell")
+    assert slow.table([row]).endswith("| too slow to tell |")
+    longer = DiracGAN(rate=0.2, iterations=400)  # 1 - 0.1**2 / 2: to exp(-2)
+    assert verdicts(longer, [EXTRAGRADIENT | longer.measure(**EXTRAGRADIENT)])[3] is True
+
+
+def test_a_power_of_the_iterations_is_no_linear_rate() -> None:
+    short = DiracGAN(iterations=100)
+    row: Row = NSGAN | short.measure(**NSGAN)
+    assert short.findings([row])[2].evidence.endswith("from 0.9944 to 0.9944")
+    assert verdicts(short, [row])[2] is True
+
+
 def test_the_pair_may_come_either_way_round(experiment: DiracGAN, rows: list[Row]) -> None:
     turned = changed(rows[0], theory=rows[0]["theory"][::-1])
     assert verdicts(experiment, [turned])[0] is True

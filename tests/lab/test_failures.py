@@ -7,7 +7,7 @@ from lightning_gan.data import GaussianMixture
 from lightning_gan.lab import Row
 from lightning_gan.lab.catalog import packaged
 from lightning_gan.lab.failures import FIGURES, Failures
-from lightning_gan.lab.failures_cases import CASES, MOMENTS, RECIPES, Recipe, Ring
+from lightning_gan.lab.failures_cases import CASES, MOMENTS, TRAININGS, BadTraining, Ring
 
 STD = 0.05
 
@@ -81,7 +81,7 @@ def test_measurement(rows: list[Row]) -> None:
 
 
 def test_a_gan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RECIPES, "GAN, 400 steps", Recipe(2))
+    monkeypatch.setitem(TRAININGS, "GAN, 400 steps", BadTraining(2))
     experiment = Failures(num_samples=100)
     row = experiment.measure(case="GAN, 400 steps", seed=1)
     assert row["verdict"] != "healthy"
@@ -129,7 +129,7 @@ def test_a_figure_that_tells_all_apart() -> None:
 
 
 def test_gans_whose_verdict_is_wrong() -> None:
-    rows = [row for row in made() if row["case"] in RECIPES]
+    rows = [row for row in made() if row["case"] in TRAININGS]
     rows[0] |= {"modes": 8, "high_quality": 0.9}
     last = Failures().findings(rows)[-1]
     assert not last.holds
@@ -158,4 +158,4 @@ def test_file() -> None:
     specification = packaged("failures")
     assert specification.experiment_class() is Failures
     trials = list(Failures(**specification.init_args).trials())
-    assert len(trials) == 3 * (len(CASES) + len(RECIPES))
+    assert len(trials) == 3 * (len(CASES) + len(TRAININGS))

@@ -14,7 +14,9 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_gan.lab import Experiment, Finding, Row, runner
-from lightning_gan.lab.runner import Results, plain, read_results, restored, run_missing
+from lightning_gan.lab.results import plain, read_results
+from lightning_gan.lab.runner import run_missing
+from tests.lab.test_results import results_in
 
 
 class Powers(Experiment):
@@ -75,37 +77,6 @@ class Clashing(Powers):
         return {"exponent": 1}
 
 
-def results_in(folder: Path, **settings: Any) -> Results:
-    path = folder / "powers" / "results.json"
-    return Results(path, "powers", "tests.Powers", "Powers", {"base": 2.0} | settings, "command")
-
-
-def test_two_commands_keep_each_others_rows(tmp_path: Path) -> None:
-    one, other = results_in(tmp_path), results_in(tmp_path)
-    for number, results in enumerate((one, other)):
-        results.read()
-        results.trials = [{"exponent": 1}, {"exponent": 2}, {"exponent": 3}]
-        results.commands = [f"command {number}"]
-    one.add({"exponent": 1, "power": 2.0})
-    other.add({"exponent": 2, "power": 4.0})
-    other.add({"exponent": 3, "power": 8.0, "seconds": 1.0})
-    one.add({"exponent": 3, "power": 8.0, "seconds": 2.0})  # the same trial again
-    again = results_in(tmp_path)
-    again.read()
-    assert [row["power"] for row in again.rows] == [2.0, 4.0, 8.0]
-    assert again.commands == ["command 0", "command 1"]
-
-
-def test_what_is_only_shown_may_change(tmp_path: Path) -> None:
-    results_in(tmp_path, note="old").add({"exponent": 1})
-    changed = results_in(tmp_path, note="new")
-    with pytest.raises(ValueError, match="no results of other settings"):
-        changed.read()
-    changed.shown = ("note",)
-    changed.read()
-    assert len(changed.rows) == 1
-
-
 def quiet(_: str) -> None:
     pass
 
@@ -153,13 +124,15 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         other.read()
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"rows": [NaN'])
-def test_damaged_files_are_refused(content: str, tmp_path: Path) -> None:
-    results = results_in(tmp_path)
-    results.path.parent.mkdir()
-    results.path.write_text(content)
-    with pytest.raises(ValueError, match=f"Expected '{results.path}' to be a file of results, got"):
+def test_other_settings_are_refused_before_the_first_trial(tmp_path: Path) -> None:
+    one, other = results_in(tmp_path), results_in(tmp_path, base=3.0)
+    for results in (one, other):
         results.read()
+    run_missing(Powers(failing=[0, 1, 2]), one, say=quiet)
+    late = Powers(3.0)
+    with pytest.raises(ValueError, match=r"with base=2\.0 instead of 3\.0"):
+        run_missing(late, other, say=quiet)
+    assert late.made == []
 
 
 def test_a_failing_trial_does_not_lose_the_others(tmp_path: Path) -> None:
@@ -232,12 +205,3 @@ def test_processes_find_the_same(tmp_path: Path) -> None:
             del row["seconds"]
     assert plain(elsewhere.rows) == plain(here.rows)
     assert multiprocessing.active_children() == []
-
-
-def test_plain_values_come_back() -> None:
-    value = {"a": [math.inf, {"b": -math.inf}], "c": "NaN", "d": None, "e": True}
-    assert plain(torch.tensor([math.nan, 1.0])) == ["NaN", 1.0]
-    back = restored(json.loads(json.dumps(plain(value), allow_nan=False)))
-    assert math.isnan(back.pop("c"))
-    del value["c"]
-    assert back == value
