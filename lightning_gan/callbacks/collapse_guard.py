@@ -311,7 +311,11 @@ class CollapseGuard(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
             if isinstance(callback, LookaheadMinimax):
-                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+                kept = checkpoint["callbacks"].get(callback.state_key)
+                if kept is None:  # it joined in a resume: from these weights on
+                    callback.setup(trainer, model, "fit")
+                else:
+                    callback.load_state_dict(kept)
                 callback.on_train_start(trainer, model)
         if self._diagnostics is not None:
             self._diagnostics.forget_signs()

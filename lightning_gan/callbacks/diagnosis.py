@@ -35,6 +35,7 @@ MEANINGS: dict[str, str] = {
     "largest_layer_norm": "largest operator norm of its layers",
     "lipschitz_bound": "product of its layers' norms, which bounds its slope",
     "eigenvalue": "largest real part of the game's eigenvalues; above 0 it is unstable",
+    "eigenvalue_modulus": "largest modulus of them",
     "eigenvalue_rotation": "imaginary over real part of the fastest turning eigenvalue",
 }
 

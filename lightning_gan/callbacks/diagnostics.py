@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_gan.callbacks.diagnosis import write_diagnosis
+from lightning_gan.callbacks.held_out import held_out_samples
 from lightning_gan.callbacks.history import History, Measured
 from lightning_gan.callbacks.models import expect_model
-from lightning_gan.callbacks.run import first_of, run_folder
+from lightning_gan.callbacks.run import run_folder
 from lightning_gan.diagnostics.alarms import EARLY, Alarms, Raised
 from lightning_gan.diagnostics.jacobian import game_eigenvalues
 from lightning_gan.diagnostics.motion import Motion
@@ -22,9 +22,8 @@ from lightning_gan.diagnostics.steepness import steepness
 from lightning_gan.diagnostics.unnoticed import unnoticed
 from lightning_gan.gans.base import AdversarialModule
 from lightning_gan.gans.wgan import WGAN
-from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part
 from lightning_gan.training import GradientPenalty
-from lightning_gan.training.batch import Batch, unpack
+from lightning_gan.training.batch import Batch
 from lightning_gan.training.distributed import broadcast, smallest
 from lightning_gan.training.record import hand_over
 
@@ -152,7 +151,7 @@ class Diagnostics(Callback):
             self.history, self._all_raised, self._motion = History(), [], Motion()
         self.raised = []
         self._folder = run_folder(trainer) / "diagnostics"  # where all processes still answer
-        self._held_out = _held_out(trainer)
+        self._held_out = held_out_samples(trainer, SAMPLES)
 
     def on_train_batch_end(
         self,
@@ -214,11 +213,11 @@ class Diagnostics(Callback):
         real = received.split(parts)[-1] if enough else received
         figures = probe(model, real, self._seen_by(model, len(real.samples)))
         figures |= self._motion.update(model, self._losses(trainer))
-        if self._due(self.steepness_every_n_steps, step):
-            figures |= steepness(model, real)
-            figures |= _slope_target(model)
-        if self._due(self.eigenvalues_every_n_steps, step):
-            figures |= _eigenvalues(model, real)
+        steep = self._due(self.steepness_every_n_steps, step)
+        turning = self._due(self.eigenvalues_every_n_steps, step)
+        if (steep or turning) and _is_finite(model):  # or the training is about to say so
+            figures |= steepness(model, real) | _slope_target(model) if steep else {}
+            figures |= _eigenvalues(model, real) if turning else {}
         dtype = widest(model.device)
         values = torch.tensor(list(figures.values()), dtype=dtype, device=model.device)
         shared = zip(figures, broadcast(values).tolist(), strict=True)
@@ -269,18 +268,10 @@ class Diagnostics(Callback):
         self._all_raised = [Raised(*one) for one in state_dict["raised"]]
 
 
-def _held_out(trainer: Trainer) -> Batch | None:
-    """Return this process's share of a few samples that the training does not see, on the CPU."""
-    held_out = getattr(getattr(trainer, "datamodule", None), "test_set", None)
-    if isinstance(held_out, SampleSet):
-        ranks = (trainer.world_size, trainer.global_rank)
-        samples = SetOfSamples(held_out, SAMPLES * trainer.world_size, SAMPLES, ranks)
-        index = own_part(samples.index, *ranks)
-        return Batch(*held_out[index])
-    loader = first_of(trainer.val_dataloaders)
-    with isolate_rng():
-        first = None if loader is None else next(iter(loader), None)
-    return None if first is None else unpack(first).rows(slice(SAMPLES))
+def _is_finite(model: AdversarialModule) -> bool:
+    """Tell whether all weights of both networks are finite, on all processes."""
+    found = all(bool(p.isfinite().all()) for p in model.parameters())
+    return smallest(int(found), model.device) > 0
 
 
 def _slope_target(model: AdversarialModule) -> dict[str, float]:
@@ -296,5 +287,9 @@ def _eigenvalues(model: AdversarialModule, real: Batch) -> dict[str, float]:
     with unnoticed(model):
         spectrum = game_eigenvalues(model, real, model.sample_latents(len(real.samples))).within()
     if not len(spectrum.values):  # under the same names on every process, whatever each finds
-        return {"eigenvalue": nan, "eigenvalue_rotation": nan}
-    return {"eigenvalue": spectrum.largest_real, "eigenvalue_rotation": spectrum.rotation}
+        return dict.fromkeys(("eigenvalue", "eigenvalue_modulus", "eigenvalue_rotation"), nan)
+    return {
+        "eigenvalue": spectrum.largest_real,
+        "eigenvalue_modulus": spectrum.modulus,
+        "eigenvalue_rotation": spectrum.rotation,
+    }

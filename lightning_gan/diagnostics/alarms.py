@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from string import Formatter
 from typing import Any, NamedTuple
 
 from lightning_gan.diagnostics.signs import ALARMS, THRESHOLDS, Figures
 
 EARLY = 5  # measurements, the largest of which is a figure's early level
-RECENT = 10  # measurements over which a figure may swing
+RECENT = 20  # measurements over which a figure may swing; a half of them is enough
 _WITH_EARLY_LEVEL = ("g_grad_norm", "slope_max")
 
 
@@ -123,7 +124,7 @@ class Alarms:
         Returns:
             The alarms that this measurement raises.
         """
-        known = self._in_context(figures)
+        known = self._in_context(step, figures)
         if not self.settled:
             self._grace_left -= 1
             return []
@@ -148,7 +149,7 @@ class Alarms:
         """Forget all signs, as after a step back, and grant grace anew; keep early levels."""
         self._grace_left = self.grace
         self._states = {alarm.name: _State() for alarm in ALARMS}
-        self._accuracies: list[float] = []
+        self._accuracies: list[tuple[int, float]] = []  # generator iterations before each
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that later measurements depend on, in plain data."""
@@ -165,11 +166,11 @@ class Alarms:
         """Go on from what was seen before."""
         self._grace_left = state_dict["grace_left"]
         self._early = {name: list(values) for name, values in state_dict["early"].items()}
-        self._accuracies = list(state_dict["accuracies"])
+        self._accuracies = [(step, accuracy) for step, accuracy in state_dict["accuracies"]]
         saved = state_dict["states"]
         self._states = {name: _State(**saved.get(name, {})) for name in self._states}
 
-    def _in_context(self, figures: Figures) -> _Known:
+    def _in_context(self, step: int, figures: Figures) -> _Known:
         """Return the figures, some also beside what they were before."""
         known = _Known(figures)
         for name, early in self._early.items():
@@ -180,11 +181,23 @@ class Alarms:
             known[f"{name}/level"] = level
             known[f"{name}/early"] = value / level if level > 0 else math.nan
         if self.settled and math.isfinite(known["accuracy"]):
-            self._accuracies = [*self._accuracies, known["accuracy"]][-RECENT:]
-        if len(self._accuracies) == RECENT:
-            _, low, *_, high, _ = sorted(self._accuracies)  # a single one is no swing
-            known["accuracy/least"], known["accuracy/largest"] = low, high
+            self._accuracies = [*self._accuracies, (step, known["accuracy"])][-RECENT:]
+        if len(self._accuracies) >= RECENT // 2:
+            known.update(self._swing())
         return known
+
+    def _swing(self) -> dict[str, float]:
+        """Return between what the recent accuracies lie, and how often they cross over."""
+        course = [accuracy for _, accuracy in self._accuracies]
+        _, low, *_, high, _ = sorted(course)  # a single one is no swing
+        bounds = self._bounds["swing_low"], self._bounds["swing_high"]
+        sides = [value >= bounds[1] for value in course if not bounds[0] < value < bounds[1]]
+        return {
+            "accuracy/least": low,
+            "accuracy/largest": high,
+            "accuracy/turns": sum(a != b for a, b in pairwise(sides)),
+            "accuracy/window": self._accuracies[-1][0] - self._accuracies[0][0],
+        }
 
     @staticmethod
     def _advance(state: _State, patience: int, step: int, holds: bool) -> bool:

@@ -45,6 +45,11 @@ class Spectrum(NamedTuple):
         return float(self.values.real.max())
 
     @property
+    def modulus(self) -> float:
+        """Largest modulus."""
+        return float(self.values.abs().max())
+
+    @property
     def rotation(self) -> float:
         r"""Ratio :math:`|\mathrm{Im}| / |\mathrm{Re}|` of the eigenvalue of largest imaginary part.
 
@@ -58,7 +63,7 @@ class Spectrum(NamedTuple):
 
     def within(self, tolerance: float = 1e-2) -> "Spectrum":
         """Return those whose residuals are at most a share of the largest modulus."""
-        good = self.residuals <= tolerance * self.values.abs().max()
+        good = self.residuals <= tolerance * self.modulus
         return Spectrum(self.values[good], self.residuals[good])
 
 
@@ -137,7 +142,8 @@ def game_eigenvalues(
         exact_up_to: Largest number of trained weights for which all eigenvalues are computed.
 
     Returns:
-        Eigenvalues and their residuals, on the CPU.
+        Eigenvalues and their residuals, on the CPU; where the Jacobian is not finite, a single NaN
+        with an infinite residual.
 
     Raises:
         ValueError: If ``k`` is below 1, the generator looks at an unrolled discriminator, or the
@@ -160,7 +166,10 @@ def game_eigenvalues(
     field = _Field(model, real, latents)
     if field.size > exact_up_to:
         return arnoldi(field.derivative, field.start(), k)
-    values = torch.linalg.eigvals(field.jacobian().double().cpu())
+    jacobian = field.jacobian().double().cpu()
+    if not jacobian.isfinite().all():  # of which LAPACK may crash
+        return _undefined()
+    values = torch.linalg.eigvals(jacobian)
     values = values[values.abs().argsort(descending=True)]
     return Spectrum(values, torch.zeros(len(values), dtype=torch.float64))
 
@@ -196,9 +205,16 @@ def arnoldi(multiply: Callable[[Tensor], Tensor], start: Tensor, k: int) -> Spec
         if j + 1 < k:
             projected[j + 1, j] = length
             vector = rest / length
+    if not projected.isfinite().all():
+        return _undefined()
     values, mixtures = torch.linalg.eig(projected)
     order = values.abs().argsort(descending=True)
     return Spectrum(values[order], length * mixtures[-1, order].abs())
+
+
+def _undefined() -> Spectrum:
+    nothing = torch.full((1,), float("nan"), dtype=torch.float64)
+    return Spectrum(nothing.to(torch.complex128), torch.full_like(nothing, float("inf")))
 
 
 class _Field:

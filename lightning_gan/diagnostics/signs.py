@@ -65,7 +65,7 @@ THRESHOLDS: dict[str, Threshold] = {
         0.1, "share of the early level of the gradient below which the weights hardly move"
     ),
     "eigenvalue": Threshold(
-        0.0, "a positive real part is a direction in which the game leaves its equilibrium"
+        0.02, "share of the largest modulus; values are taken with errors of up to a half of it"
     ),
 }
 
@@ -80,7 +80,8 @@ class Alarm:
         holds: Tells by all figures, of which those that were not measured are NaN, and by the
             thresholds whether the sign is there. ``g_grad_norm/early`` and the like are multiples
             of a figure's early level, ``accuracy/least`` and ``accuracy/largest`` are of the last
-            10 measurements.
+            20 measurements, in whose course there were so many ``accuracy/turns``, from the one
+            bound of a swing to the other.
         patience: Measurements in a row that show the sign before the alarm is raised, and that do
             not before it can be raised again.
         sentence: What is said, with figures in braces. ``{lasting}`` is for how long.
@@ -143,13 +144,15 @@ def _circles(figures: Figures, bounds: Figures) -> bool:
     return (
         figures["accuracy/least"] <= bounds["swing_low"]
         and figures["accuracy/largest"] >= bounds["swing_high"]
+        and figures["accuracy/turns"] >= 2  # a single one is a change for good
     )
 
 
 def _is_unstable(figures: Figures, bounds: Figures) -> bool:
     # Far from the equilibrium a game that is learning has such eigenvalues, too.
     near = figures["g_grad_norm/early"] <= bounds["near_equilibrium"]
-    return near and figures["eigenvalue"] > bounds["eigenvalue"]
+    least = bounds["eigenvalue"] * figures["eigenvalue_modulus"]
+    return near and figures["eigenvalue"] > least
 
 
 ALARMS: tuple[Alarm, ...] = (
@@ -224,18 +227,19 @@ ALARMS: tuple[Alarm, ...] = (
         _circles,
         5,
         "the game goes in circles (accuracy between {accuracy/least:.2f} and "
-        "{accuracy/largest:.2f} {lasting}, rotation {rotation_g:.2f} and {rotation_d:.2f}, "
-        "oscillation of the losses {oscillation_g:.2f} and {oscillation_d:.2f}): the networks run "
-        "after each other and get nowhere, try R1, lower rates, less momentum, updates="
-        "'extragradient', OptimisticAdam or LookaheadMinimax.",
+        "{accuracy/largest:.2f} within {accuracy/window:,} iterations, rotation {rotation_g:.2f} "
+        "and {rotation_d:.2f}, oscillation of the losses {oscillation_g:.2f} and "
+        "{oscillation_d:.2f}): the networks run after each other and get nowhere, try R1, lower "
+        "rates, less momentum, updates='extragradient', OptimisticAdam or LookaheadMinimax.",
     ),
     Alarm(
         "unstable equilibrium",
         ("eigenvalue",),
         _is_unstable,
         2,
-        "the game's Jacobian has an eigenvalue with the real part {eigenvalue:.2g} {lasting}: "
-        "gradient steps lead away from the equilibrium, try R1 or a zero-centred gradient penalty, "
+        "the weights hardly move, but the game's Jacobian has an eigenvalue with the real part "
+        "{eigenvalue:.2g}, {lasting}, of moduli up to {eigenvalue_modulus:.2g}: small gradient "
+        "steps lead away from here, try R1 or a zero-centred gradient penalty, "
         "consensus optimisation, or 'extragradient'.",
     ),
 )

@@ -74,7 +74,8 @@ def _layers(model: AdversarialGame, example: Batch) -> dict[str, float]:
         norms = layer_norms(judge, example.samples)
     except (TypeError, ValueError):
         return {}
-    figures = {"largest_layer_norm": max(norms.values())} if norms else {}
+    # Of NaN, which `max` of numbers may pass over, it is NaN.
+    figures = {"largest_layer_norm": float(torch.tensor([*norms.values()]).max())} if norms else {}
     conditional = getattr(model.discriminator, "num_classes", None) is not None
     if conditional or model.num_outputs > 1:
         return figures

@@ -5,7 +5,7 @@ The norm of a convolution is meant as that of the linear map which it is at its 
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
+from math import nan, prod
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ LinearMap = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
 _SLOPE_AT_MOST_1 = (nn.ReLU, nn.Tanh, nn.Identity, nn.Flatten, nn.Unflatten, Maxout)
 _TOLERANCE = 1e-6  # relative, of the square of a norm
 _MOST_STEPS = 500
+_MOST_VECTORS, _MOST_NUMBERS = 40, 2**25  # that are kept, but 8 vectors at least
 
 
 class _MapNorm(OperatorNorm):
@@ -111,7 +112,7 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
 
     Returns:
         Norm of each ``nn.Conv2d``, ``nn.ConvTranspose2d``, ``nn.Linear`` and :class:`SumPool` by
-        its name, above 0 unless the weight is 0.
+        its name, above 0 unless the weight is 0; NaN where it is not finite.
 
     Raises:
         ValueError: If the network does not use one of its layers on ``example``, or uses it on maps
@@ -135,8 +136,10 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
             if isinstance(layers[name], SumPool):
                 norms[name] = prod(shape[1:]) ** 0.5  # of a sum over so many positions
                 continue
-            linear_map = _linear_map(layers[name], name)
-            norms[name], _ = _largest_singular(linear_map, _weight(layers[name]), shape)
+            linear_map, weight = _linear_map(layers[name], name), _weight(layers[name])
+            norms[name] = nan
+            if weight.isfinite().all():
+                norms[name], _ = _largest_singular(linear_map, weight, shape)
     return norms
 
 
@@ -242,12 +245,15 @@ def _largest_singular(
 
     By Lanczos' method, which finds the best combination of all vectors of a power iteration: the
     last one alone is hundreds of steps behind it for a convolution, whose largest singular values
-    lie close together.
+    lie close together. Where the vectors get many, their best combinations take their place, as in
+    Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM
+    Journal on Matrix Analysis and Applications 2000.
     """
     weight = weight.double()
     # A generator of its own: measuring must not change what a run draws next.
     source = torch.Generator(weight.device).manual_seed(0)
     size = prod(input_shape)
+    most = max(8, min(_MOST_VECTORS, _MOST_NUMBERS // size))
     vector = torch.randn(size, generator=source, device=weight.device, dtype=weight.dtype)
     vector /= torch.linalg.vector_norm(vector)
     basis = vector.new_empty(0, size)
@@ -265,6 +271,9 @@ def _largest_singular(
         if length * mixtures[-1, -1].abs() <= _TOLERANCE * values[-1]:  # bounds the error
             break
         vector = rest / length
+        if len(basis) == most:
+            basis = mixtures[:, -(most // 4) :].T @ basis
+            projected = torch.diag(values[-(most // 4) :])
     norm = float(values[-1].clamp_min(0).sqrt())
     return norm, (mixtures[:, -1] @ basis).reshape(1, *input_shape)
 

@@ -152,6 +152,23 @@ def test_all_that_is_learnt_goes_back_and_the_time_goes_on(ill: Any, tmp_path: P
     assert_same(slow.state_dict(), saved["callbacks"]["LookaheadMinimax"])
 
 
+def test_lookahead_that_joined_later_goes_on_from_the_weights_that_came_back(
+    ill: Any, tmp_path: Path
+) -> None:
+    ill()
+    first = toy_trainer(tmp_path, max_steps=4, callbacks=[quick(), guard(every_n_steps=2)])
+    first.fit(seeded(), points(batches=1))
+    first.save_checkpoint(half := tmp_path / "half.ckpt", weights_only=False)
+    ill(5, 6)
+    slow = LookaheadMinimax(3)
+    callbacks = (slow, quick(), guard(every_n_steps=2))
+    fit(tmp_path, model := seeded(), *callbacks, steps=6, ckpt_path=half)
+    back = read_checkpoint(tmp_path / "guard" / "step_00000002.ckpt")
+    assert_same(dict(model.state_dict()), dict(back["state_dict"]))
+    kept = dict(slow.state_dict()["slow"])
+    assert_same(kept, {name: p.detach() for name, p in model.named_parameters()})
+
+
 def _constant(step: int) -> float:
     return 0.01
 

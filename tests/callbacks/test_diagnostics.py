@@ -125,6 +125,7 @@ def test_held_out_samples_are_found(data: Any, tmp_path: Path) -> None:
 
     with patch.object(module, "probe", spy):
         fit(tmp_path, quick(), data=data())
+    assert len(seen) == 4
     assert all(batch is not None and torch.equal(batch.samples, seen[0].samples) for batch in seen)
     expected = Blobs()._draw(2, 30).samples[:8] if data is Blobs else points().batches[0]
     torch.testing.assert_close(seen[0].samples, expected, rtol=0, atol=0)  # a batch of them
@@ -136,6 +137,7 @@ def test_precisions(precision: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"precision": precision, "steps": 2}
     data = ValidatedData(*images().batches)
     fit(tmp_path, found, model=GAN(**image_networks()), data=data, **options)
+    assert len(found.history) == 2
     assert all({"accuracy", "slope_max"} <= one.figures.keys() for one in found.history)
 
 
@@ -286,13 +288,14 @@ def test_ranks_measure_together(precision: str, ranks: Ranks, tmp_path: Path) ->
     assert torch.equal(ends[0], others[0])
 
 
-def test_growing_and_conditional_models_of_images(tmp_path: Path) -> None:
+def test_conditional_models_of_images(tmp_path: Path) -> None:
     variant = VARIANTS["ProjectionGAN"]
     model = variant(**networks_for(variant, image_networks, conditional=True))
     data = labelled(images())
     held_out = ValidatedData(*data.batches)
     found = quick(steepness_every_n_steps=1)
     fit(tmp_path, found, model=model, data=held_out)
+    assert len(found.history) == 4
     assert all({"accuracy", "slope_max"} <= one.figures.keys() for one in found.history)
 
 
@@ -303,6 +306,19 @@ def test_eigenvalues_on_request(tmp_path: Path) -> None:
     assert [one.step for one in found.history if "eigenvalue" in one.figures] == [1, 2, 4]
     with pytest.raises(ValueError, match="Expected no 'eigenvalues_every_n_steps'"):
         fit(tmp_path, found, model=seeded(unrolled_steps=2))
+
+
+@pytest.mark.parametrize("dear", ["steepness_every_n_steps", "eigenvalues_every_n_steps"])
+def test_a_diverged_training_ends_in_its_own_words(dear: str, tmp_path: Path) -> None:
+    class Diverge(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step == 2:
+                next(pl_module.discriminator.parameters()).data.fill_(torch.inf)
+
+    found = quick(**{"steepness_every_n_steps": None, dear: 1})
+    with pytest.raises(FloatingPointError, match="Expected finite values in training"):
+        fit(tmp_path, Diverge(), found, steps=12, log_every_n_steps=10)
+    assert found.last_step > 2  # it was asked to measure such weights
 
 
 def test_every_figure_has_its_meaning_in_the_report(tmp_path: Path) -> None:

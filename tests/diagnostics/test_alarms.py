@@ -14,7 +14,7 @@ HEALTHY: dict[str, float] = {
     "accuracy": 0.8, "g_grad_norm": 1.0, "g_grad_logit": 0.5, "overfitting": 0.1, "diversity": 1.0,
     "duplicates": 0.0, "clipped_share": 0.3, "slope_mean": 1.0, "slope_max": 2.0,
     "slope_target": 1.0, "rotation_g": 0.5, "rotation_d": 0.5, "oscillation_g": 0.1,
-    "oscillation_d": 0.1, "eigenvalue": -0.1,
+    "oscillation_d": 0.1, "eigenvalue": -0.1, "eigenvalue_modulus": 1.0,
 }  # fmt: skip
 
 # For each alarm, figures that must raise it and no other.
@@ -191,14 +191,25 @@ def test_a_discriminator_that_wins_and_loses_in_turn_goes_in_circles(
         accuracy = 0.1 if step % 10 < 5 else 0.9
         raised += alarms.update(step, HEALTHY | {"accuracy": accuracy})
     assert [one.name for one in raised] == ([] if change else ["game circles"])
-    assert change or "accuracy between 0.10 and 0.90" in raised[0].sentence
+    assert change or "accuracy between 0.10 and 0.90 within 14 iterations" in raised[0].sentence
 
 
-def test_a_single_dip_is_no_circle() -> None:
+@pytest.mark.parametrize(
+    "course",
+    [
+        {0: 0.8, 5: 0.1, 6: 0.8},  # a dip
+        {0: 0.2, 11: 0.8},  # changes for good
+        {0: 0.85, 11: 0.2},
+        {0: 0.5, 4: 0.2, 9: 0.8},
+        {0: 0.2, 9: 0.5, 11: 0.8},
+    ],
+)
+def test_what_changes_once_is_no_circle(course: dict[int, float]) -> None:
     alarms = begun()
-    for step in range(30):
-        dip = {"accuracy": 0.1 if step == 5 else 0.8}
-        assert alarmed(alarms, dip, range(step, step + 1)) == []
+    accuracy = math.nan
+    for step in range(40):
+        accuracy = course.get(step, accuracy)
+        assert alarms.update(step, HEALTHY | {"accuracy": accuracy}) == []
 
 
 def test_every_bound_has_a_reason_and_is_tried() -> None:
@@ -238,13 +249,14 @@ def test_goes_on_from_its_state(cut: int) -> None:
 
 
 def test_sentences_name_known_figures() -> None:
-    known = {*HEALTHY, "lasting", "g_grad_norm/level", "accuracy/least", "accuracy/largest"}
+    known = {*HEALTHY, "lasting", "g_grad_norm/level"}
+    known |= {f"accuracy/{name}" for name in ("least", "largest", "window")}
     for alarm in ALARMS:
         fields = Formatter().parse(alarm.sentence)
         names = {name for _, name, _, _ in fields if name is not None}
         assert names <= known
         assert set(alarm.figures) <= known
-        assert "lasting" in names
+        assert names & {"lasting", "accuracy/window"}
 
 
 @pytest.mark.parametrize(

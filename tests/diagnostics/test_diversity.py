@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,10 @@ def by_numpy(real: Tensor, fake: Tensor) -> dict[str, float]:
         np.fill_diagonal(distances, np.inf)
         nearest[name] = distances.min(axis=1)
     near = 0.1 * np.median(nearest["real"])
+    twins = {name: (distances < near).mean() for name, distances in nearest.items()}
     return {
         "diversity": float(mean["fake"] / mean["real"]),
-        "duplicates": float((nearest["fake"] < near).mean()),
+        "duplicates": max(0.0, float(twins["fake"] - twins["real"])),
     }
 
 
@@ -50,11 +53,31 @@ def test_two_distant_modes_are_seen_as_duplicates() -> None:
     assert figures["duplicates"] == 1
 
 
+@pytest.mark.parametrize(("dim", "ball"), [(1, 2.0), (2, math.pi)])
+def test_twins_of_samples_that_fill_space_evenly(dim: int, ball: float) -> None:
+    """Beside real ones on a grid, 1/g apart, none of which is another's twin."""
+    side = {1: 1024, 2: 32}[dim]
+    axes = [torch.arange(side) / side] * dim
+    grid = torch.cartesian_prod(*axes).reshape(-1, dim)
+    draws = [diversity(grid, torch.rand(1024, dim))["duplicates"] for _ in range(8)]
+    expected = 1 - math.exp(-ball * 0.1**dim)  # Poisson: none of 1024 within a tenth of a step
+    assert np.mean(draws) == pytest.approx(expected, abs=[0.02, 0.006][dim - 1])
+
+
 @pytest.mark.parametrize("dim", [1, 2])
-def test_what_a_perfect_generator_has(dim: int) -> None:
-    """1 - 2^(-0.1^d) of samples that fill d dimensions evenly."""
+def test_a_perfect_generator_repeats_no_more_than_the_data(dim: int) -> None:
     draws = [diversity(*torch.rand(2, 1000, dim))["duplicates"] for _ in range(4)]
-    assert np.mean(draws) == pytest.approx(1 - 0.5 ** (0.1**dim), abs=[0.02, 0.004][dim - 1])
+    assert np.mean(draws) < 0.02
+
+
+@pytest.mark.parametrize("repeated", [0.2, 0.4])
+def test_repeats_in_the_data_are_not_held_against_the_generator(repeated: float) -> None:
+    def draw() -> Tensor:
+        return torch.where(torch.rand(500, 1) < repeated, 0.0, torch.randn(500, 8))
+
+    assert diversity(draw(), draw())["duplicates"] < 0.1
+    collapsed = diversity(draw(), torch.zeros(500, 8))
+    assert collapsed["duplicates"] == pytest.approx(1 - repeated, abs=0.1)
 
 
 def test_real_samples_that_are_the_same_tell_nothing() -> None:

@@ -306,6 +306,18 @@ def test_what_a_spectrum_says() -> None:
     assert Spectrum(torch.tensor([1j, -1j]), torch.zeros(2)).rotation == float("inf")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("exact_up_to", [500, 0])
+def test_a_game_that_is_not_finite_has_an_undefined_spectrum(
+    exact_up_to: int, value: float
+) -> None:
+    model = tanh_game()
+    next(model.discriminator.parameters()).data[0, 0] = value
+    spectrum = game_eigenvalues(model, *sample(), exact_up_to=exact_up_to)
+    assert spectrum.values.isnan().all()
+    assert len(spectrum.within().values) == 0
+
+
 def test_leaves_no_trace() -> None:
     model = SNGAN(**image_networks(norm="none"), penalties=[R1(1.0, interval=4)])
     model.discriminator.eval()

@@ -38,6 +38,13 @@ def test_a_line_is_as_steep_everywhere_as_it_may_be() -> None:
     assert figures == pytest.approx(dict.fromkeys(names, 5.0), rel=1e-5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_left_out(value: float) -> None:
+    model = GAN(**toy_networks())
+    next(model.discriminator.parameters()).data[0, 0] = value
+    assert steepness(model, Batch(torch.randn(20, 2))) == {}
+
+
 class Square(nn.Module):
     """Half the squared length, whose slope is the length."""
 

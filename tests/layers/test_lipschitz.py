@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from lightning_gan.layers import (
     SumPool,
     empirical_slope,
     layer_norms,
+    lipschitz,
     lipschitz_bound,
     lipschitz_normalize,
     spectral_normalize,
@@ -52,6 +54,23 @@ def test_norm_of_a_convolution_is_that_of_its_jacobian(build: Callable[[], nn.Mo
     norms = layer_norms(layer, x)
     assert list(norms) == [""]
     assert norms[""] == pytest.approx(steepness(layer, x[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize(("most", "numbers"), [(16, 2**25), (40, 1)])
+def test_few_vectors_are_enough(most: int, numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lipschitz, "_MOST_VECTORS", most)
+    monkeypatch.setattr(lipschitz, "_MOST_NUMBERS", numbers)  # 8 vectors
+    layer = nn.Conv2d(8, 8, 3, padding=1)  # takes 40 steps
+    x = example_for(layer, 10)
+    assert layer_norms(layer, x)[""] == pytest.approx(steepness(layer, x[0]), rel=1e-5)
+
+
+def test_weights_that_are_not_finite_have_no_norm() -> None:
+    whole, broken = nn.Linear(2, 2), nn.Linear(2, 2)
+    broken.weight.data[0, 1] = torch.inf
+    norms = layer_norms(nn.Sequential(whole, broken), torch.zeros(1, 2))
+    assert norms["0"] > 0
+    assert math.isnan(norms["1"])
 
 
 @pytest.mark.parametrize("shape", [(2, 6), (2, 3, 6)])

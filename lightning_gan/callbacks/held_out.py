@@ -1,0 +1,52 @@
+"""A few samples that a training does not see."""
+
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_gan.callbacks.run import first_of
+from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part
+from lightning_gan.training.batch import Batch, unpack
+
+
+def held_out_samples(trainer: Trainer, count: int) -> Batch | None:
+    """Return this process's share of some samples that the training does not see, on the CPU.
+
+    They are drawn at random, as a file of samples may well be sorted by class, but the same each
+    time: from the test set of our data modules, or from what the first of the validation's loaders
+    delivers, if it is torch's and can be asked for any of its samples. Of another loader they are
+    the first ones.
+
+    Args:
+        trainer: The run's, with its data set up.
+        count: How many at most, for each process.
+
+    Returns:
+        The samples; None if the run has none.
+    """
+    held_out = getattr(getattr(trainer, "datamodule", None), "test_set", None)
+    if isinstance(held_out, SampleSet):
+        ranks = (trainer.world_size, trainer.global_rank)
+        samples = SetOfSamples(held_out, count * trainer.world_size, count, ranks)
+        return Batch(*held_out[own_part(samples.index, *ranks)])
+    loader = first_of(trainer.val_dataloaders)
+    with isolate_rng():
+        batch = None if loader is None else _batch_of(loader, count)
+    return None if batch is None else unpack(batch).rows(slice(count))
+
+
+def _batch_of(loader: Any, count: int) -> Any:
+    """Return samples of a loader as it would deliver them in a batch; None of an empty one."""
+    data: Any = getattr(loader, "dataset", None)
+    by_number = isinstance(loader, DataLoader) and loader.batch_sampler is not None
+    if not by_number or isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        return next(iter(loader), None)
+    # Which of them it delivers, the sampler knows, which under ddp is this process's own.
+    numbers = [*islice(chain.from_iterable(loader.batch_sampler), len(data))]
+    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
+    chosen = [data[numbers[i]] for i in order[:count].tolist()]
+    return loader.collate_fn(chosen) if chosen else None
