@@ -3,13 +3,12 @@
 The norm of a convolution is meant as that of the linear map which it is at its input's size.
 """
 
-from collections.abc import Callable
 from functools import partial
 from math import nan, prod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
+from torch.nn.functional import conv2d, conv_transpose2d, linear
 from torch.nn.modules.utils import _pair
 from torch.nn.utils import parametrize
 
@@ -19,14 +18,10 @@ from lightning_gan.layers.maxout import Maxout
 from lightning_gan.layers.modes import evaluating
 from lightning_gan.layers.pooling import SumPool
 from lightning_gan.layers.residual import DownBlock, LipschitzDownBlock
+from lightning_gan.layers.singular import LinearMap, gram, largest_singular
 from lightning_gan.layers.spectral import OperatorNorm, is_normalized
 
-LinearMap = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
-
 _SLOPE_AT_MOST_1 = (nn.ReLU, nn.Tanh, nn.Identity, nn.Flatten, nn.Unflatten, Maxout)
-_TOLERANCE = 1e-6  # relative, of the square of a norm
-_MOST_STEPS = 500
-_MOST_VECTORS, _MOST_NUMBERS = 40, 2**25  # that are kept, but 8 vectors at least
 
 
 class _MapNorm(OperatorNorm):
@@ -37,7 +32,7 @@ class _MapNorm(OperatorNorm):
     def __init__(self, linear_map: LinearMap, weight: Tensor, input_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.linear_map = linear_map
-        _, vector = _largest_singular(linear_map, weight, input_shape)
+        _, vector = largest_singular(linear_map, weight, input_shape)
         self.register_buffer("vector", vector.to(weight.dtype))  # right singular vector
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -46,7 +41,7 @@ class _MapNorm(OperatorNorm):
             # A copy, for the buffer may change again before the backward pass reads it.
             vector = self.vector.to(exact.dtype, copy=True)
             if self.training:
-                vector = _gram(self.linear_map, exact.detach(), vector)
+                vector = gram(self.linear_map, exact.detach(), vector)
                 vector /= torch.linalg.vector_norm(vector)
                 self.vector.copy_(vector)
             norm = torch.linalg.vector_norm(self.linear_map(vector, exact))
@@ -139,7 +134,7 @@ def layer_norms(network: nn.Module, example: Tensor) -> dict[str, float]:
             linear_map, weight = _linear_map(layers[name], name), _weight(layers[name])
             norms[name] = nan
             if weight.isfinite().all():
-                norms[name], _ = _largest_singular(linear_map, weight, shape)
+                norms[name], _ = largest_singular(linear_map, weight, shape)
     return norms
 
 
@@ -236,55 +231,6 @@ def _join(name: str, child: str) -> str:
 def _is_without_overlap(pool: nn.AvgPool2d) -> bool:
     whole = _pair(pool.padding) == (0, 0) and not pool.ceil_mode and pool.divisor_override is None
     return whole and _pair(pool.stride) == _pair(pool.kernel_size)
-
-
-def _largest_singular(
-    linear_map: LinearMap, weight: Tensor, input_shape: tuple[int, ...]
-) -> tuple[float, Tensor]:
-    """Return a linear map's largest singular value and its right vector, (1, ``*input_shape``).
-
-    By Lanczos' method, which finds the best combination of all vectors of a power iteration: the
-    last one alone is hundreds of steps behind it for a convolution, whose largest singular values
-    lie close together. Where the vectors get many, their best combinations take their place, as in
-    Wu and Simon, "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM
-    Journal on Matrix Analysis and Applications 2000.
-    """
-    weight = weight.double()
-    # A generator of its own: measuring must not change what a run draws next.
-    source = torch.Generator(weight.device).manual_seed(0)
-    size = prod(input_shape)
-    most = max(8, min(_MOST_VECTORS, _MOST_NUMBERS // size))
-    vector = torch.randn(size, generator=source, device=weight.device, dtype=weight.dtype)
-    vector /= torch.linalg.vector_norm(vector)
-    basis = vector.new_empty(0, size)
-    projected = vector.new_empty(0, 0)
-    for _ in range(min(size, _MOST_STEPS)):
-        image = _gram(linear_map, weight, vector.reshape(1, *input_shape)).flatten()
-        basis = torch.cat([basis, vector[None]])
-        overlaps = basis @ image
-        projected = pad(projected, (0, 1, 0, 1))
-        projected[-1] = projected[:, -1] = overlaps
-        values, mixtures = torch.linalg.eigh(projected)
-        rest = image - overlaps @ basis
-        rest -= (basis @ rest) @ basis  # again, for what rounding has left
-        length = torch.linalg.vector_norm(rest)
-        if length * mixtures[-1, -1].abs() <= _TOLERANCE * values[-1]:  # bounds the error
-            break
-        vector = rest / length
-        if len(basis) == most:
-            basis = mixtures[:, -(most // 4) :].T @ basis
-            projected = torch.diag(values[-(most // 4) :])
-    norm = float(values[-1].clamp_min(0).sqrt())
-    return norm, (mixtures[:, -1] @ basis).reshape(1, *input_shape)
-
-
-def _gram(linear_map: LinearMap, weight: Tensor, vectors: Tensor) -> Tensor:
-    """Apply a linear map A and then its adjoint, as the gradient of 1/2 |Av|^2."""
-    with torch.enable_grad():
-        vectors = vectors.detach().requires_grad_()
-        energy = linear_map(vectors, weight).square().sum() / 2
-        (result,) = torch.autograd.grad(energy, vectors)
-    return result
 
 
 def _weight(layer: nn.Module) -> Tensor:
