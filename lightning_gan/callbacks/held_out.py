@@ -48,5 +48,13 @@ def _batch_of(loader: Any, count: int) -> Any:
     # Which of them it delivers, the sampler knows, which under ddp is this process's own.
     numbers = [*islice(chain.from_iterable(loader.batch_sampler), len(data))]
     order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
-    chosen = [data[numbers[i]] for i in order[:count].tolist()]
-    return loader.collate_fn(chosen) if chosen else None
+    drawn = DataLoader(
+        data,
+        count,
+        sampler=[numbers[i] for i in order[:count].tolist()],
+        num_workers=min(loader.num_workers, 1),  # one, where samples cannot be read without
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+    return next(iter(drawn), None)

@@ -14,6 +14,7 @@ from torch.utils.data import (
     IterableDataset,
     SubsetRandomSampler,
     TensorDataset,
+    get_worker_info,
 )
 
 from lightning_gan.callbacks.held_out import held_out_samples
@@ -69,6 +70,26 @@ def test_only_what_the_loader_delivers_is_taken() -> None:
         DataLoader(data, batch_sampler=BatchSampler(part, 8, drop_last=False)),
     ):
         assert numbers(held_out(loader)) == set(part)
+
+
+class OpenedByWorkers(Named):
+    """Samples of a file that is not there before a worker opens it."""
+
+    file: Tensor | None = None
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        assert self.file is not None
+        return {"image": self.file[i]}
+
+
+def _open(_: int) -> None:
+    worker: Any = get_worker_info()
+    worker.dataset.file = SAMPLES
+
+
+def test_workers_read_what_only_they_can() -> None:
+    loader = DataLoader(OpenedByWorkers(), 8, num_workers=2, worker_init_fn=_open)
+    assert len(numbers(held_out(loader))) == 64
 
 
 def test_each_process_has_its_own() -> None:
