@@ -27,9 +27,11 @@ def prepare_runtime(strategy: Strategy, networks: nn.Module, *, fallback: bool) 
     if strategy.root_device.type == "cpu":
         # Lightning's setting, for forking. On a CPU it makes each step of Adam look for GPUs.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    # Weights are saved after the step, and batches are checked whoever loads them.
+    # Weights are saved after the step, batches are checked whoever loads them, and what is logged
+    # are means over iterations, which need not be of one epoch.
     warnings.filterwarnings("ignore", "Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer`")
+    warnings.filterwarnings("ignore", "The number of training batches .* logging interval")
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning's own use of what is deprecated
 
 

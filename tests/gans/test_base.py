@@ -401,3 +401,10 @@ def test_compiled_networks_train_alike(tmp_path: Path) -> None:
         fit(model, points(), tmp_path)
         results.append(flat(model))
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error:The number of training batches")
+def test_epochs_shorter_than_the_logging_interval_are_meant(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path, max_steps=4, logger=CSVLogger(tmp_path), log_every_n_steps=3)
+    trainer.fit(GAN(**toy_networks()), points(batches=2))
+    assert "train/d_loss" in trainer.callback_metrics  # of iteration 3, in the second epoch
