@@ -23,7 +23,7 @@ MEANINGS: dict[str, str] = {
     "g_grad_logit": "gradient of the generator's loss at the logits, summed magnitudes",
     "g_grad_norm": "norm of its gradient at the weights",
     "diversity": "distance of two generated samples over that of two real ones",
-    "duplicates": "share of generated samples with a twin in the batch",
+    "duplicates": "share of generated samples with a twin in the batch, beyond that of real ones",
     "clipped_share": "share of the discriminator's weights at the clipping bound",
     "rotation_g": "cosine of the generator's move to its move before",
     "rotation_d": "cosine of the discriminator's move to its move before",
