@@ -40,6 +40,10 @@ def largest_singular(
     basis = vector.new_empty(0, size)
     projected = vector.new_empty(0, 0)
     for _ in range(min(size, _MOST_STEPS)):
+        if len(basis) == most:  # before a step: what the last one leaves belongs together
+            values, mixtures = torch.linalg.eigh(projected)
+            basis = mixtures[:, -(most // 4) :].T @ basis
+            projected = torch.diag(values[-(most // 4) :])
         image = gram(linear_map, weight, vector.reshape(1, *input_shape)).flatten()
         basis = torch.cat([basis, vector[None]])
         overlaps = basis @ image
@@ -52,9 +56,6 @@ def largest_singular(
         if length * mixtures[-1, -1].abs() <= _TOLERANCE * values[-1]:  # bounds the error
             break
         vector = rest / length
-        if len(basis) == most:
-            basis = mixtures[:, -(most // 4) :].T @ basis
-            projected = torch.diag(values[-(most // 4) :])
     norm = float(values[-1].clamp_min(0).sqrt())
     return norm, (mixtures[:, -1] @ basis).reshape(1, *input_shape)
 

@@ -27,6 +27,17 @@ def test_few_vectors_are_enough(most: int, numbers: int, monkeypatch: pytest.Mon
     assert float(image.norm() / vector.norm()) == pytest.approx(value, rel=1e-6)
 
 
+def test_steps_may_run_out_where_the_vectors_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(singular, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(singular, "_MOST_STEPS", 8 + 6)  # 8 vectors, of which 2 are kept
+    weight, shape = torch.randn(8, 8, 3, 3), (8, 10, 10)
+    value, vector = singular.largest_singular(lambda x, w: conv2d(x, w, padding=1), weight, shape)
+    image = conv2d(vector, weight.double(), padding=1)
+    assert float(image.norm() / vector.norm()) == pytest.approx(value, rel=1e-6)
+    exact = of_matrix(weight, shape)
+    assert 0.9 * exact < value < exact
+
+
 def test_a_map_of_rank_one() -> None:
     left, right = torch.randn(5), torch.randn(7)
     value, _ = singular.largest_singular(linear, torch.outer(left, right), (7,))
