@@ -213,11 +213,10 @@ class Diagnostics(Callback):
         real = received.split(parts)[-1] if enough else received
         figures = probe(model, real, self._seen_by(model, len(real.samples)))
         figures |= self._motion.update(model, self._losses(trainer))
-        steep = self._due(self.steepness_every_n_steps, step)
-        turning = self._due(self.eigenvalues_every_n_steps, step)
-        if (steep or turning) and _is_finite(model):  # or the training is about to say so
-            figures |= steepness(model, real) | _slope_target(model) if steep else {}
-            figures |= _eigenvalues(model, real) if turning else {}
+        if self._due(self.steepness_every_n_steps, step):
+            figures |= steepness(model, real) | _slope_target(model)
+        if self._due(self.eigenvalues_every_n_steps, step):
+            figures |= _eigenvalues(model, real)
         dtype = widest(model.device)
         values = torch.tensor(list(figures.values()), dtype=dtype, device=model.device)
         shared = zip(figures, broadcast(values).tolist(), strict=True)
@@ -266,12 +265,6 @@ class Diagnostics(Callback):
         self._motion.load_state_dict(state_dict["motion"])
         self.history = History.of_state(state_dict["history"])
         self._all_raised = [Raised(*one) for one in state_dict["raised"]]
-
-
-def _is_finite(model: AdversarialModule) -> bool:
-    """Tell whether all weights of both networks are finite, on all processes."""
-    found = all(bool(p.isfinite().all()) for p in model.parameters())
-    return smallest(int(found), model.device) > 0
 
 
 def _slope_target(model: AdversarialModule) -> dict[str, float]:
