@@ -1,15 +1,10 @@
 """A few samples that a training does not see."""
 
-from itertools import chain, islice
-from typing import Any
-
-import torch
 from lightning import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_gan.callbacks.run import first_of
-from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part
+from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part, some_of
 from lightning_gan.training.batch import Batch, unpack
 
 
@@ -35,26 +30,5 @@ def held_out_samples(trainer: Trainer, count: int) -> Batch | None:
         return Batch(*held_out[own_part(samples.index, *ranks)])
     loader = first_of(trainer.val_dataloaders)
     with isolate_rng():
-        batch = None if loader is None else _batch_of(loader, count)
+        batch = None if loader is None else next(iter(some_of(loader, count, count)), None)
     return None if batch is None else unpack(batch).rows(slice(count))
-
-
-def _batch_of(loader: Any, count: int) -> Any:
-    """Return samples of a loader as it would deliver them in a batch; None of an empty one."""
-    data: Any = getattr(loader, "dataset", None)
-    by_number = isinstance(loader, DataLoader) and loader.batch_sampler is not None
-    if not by_number or isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
-        return next(iter(loader), None)
-    # Which of them it delivers, the sampler knows, which under ddp is this process's own.
-    numbers = [*islice(chain.from_iterable(loader.batch_sampler), len(data))]
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
-    drawn = DataLoader(
-        data,
-        count,
-        sampler=[numbers[i] for i in order[:count].tolist()],
-        num_workers=min(loader.num_workers, 1),  # one, where samples cannot be read without
-        collate_fn=loader.collate_fn,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-    )
-    return next(iter(drawn), None)

@@ -1,11 +1,13 @@
 """Real samples that know their content, each process's part of them at a time."""
 
 import hashlib
+import math
 import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from itertools import chain, islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_gan.functional import to_uint8
 from lightning_gan.training.batch import unpack
@@ -105,8 +107,8 @@ class SetOfSamples:
 class LoaderOfSamples:
     """Real samples of a loader of the user's own.
 
-    A loader that shuffles or augments by chance does so the same way every time, and other random
-    numbers stay as they are.
+    Some of them are drawn from all, as :func:`some_of` does. A loader that shuffles or augments by
+    chance does so the same way every time, and other random numbers stay as they are.
 
     Args:
         loader: Yields what the model is trained on.
@@ -155,17 +157,51 @@ class LoaderOfSamples:
 
     def parts(self) -> Iterator[Tensor]:
         """Yield this process's samples, images in [-1, 1] or bytes."""
-        left = sys.maxsize if self.count is None else self.count
         world, rank = self.ranks
+        left = sys.maxsize if self.count is None else self.count
         with isolate_rng(), _rewound(self.loader):
             for seed in (torch.manual_seed, random.seed, np.random.seed):
                 seed(0)
-            for batch in self.loader:
+            loader = self.loader if self.count is None else some_of(self.loader, left * world)
+            for batch in loader:
                 samples = unpack(batch).samples[rank::world][:left].cpu()
                 left -= len(samples)
                 yield samples
                 if left <= 0:
                     break
+
+
+def some_of(loader: Iterable[Any], count: int, batch_size: int | None = None) -> Iterable[Any]:
+    """Return a loader of some of a loader's samples, the same ones each time.
+
+    They are drawn at random, as a file of samples may well be sorted by class, if the loader is
+    torch's and can be asked for any of its samples; of another one they are the first ones. A
+    loader that shuffles is asked for its order, which takes random numbers.
+
+    Args:
+        loader: Of any kind.
+        count: How many samples at most.
+        batch_size: Samples read at a time; by default as many as the loader does.
+    """
+    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+        return loader
+    data: Any = loader.dataset
+    if isinstance(data, IterableDataset) or not hasattr(data, "__len__"):
+        return loader
+    # Which of them it delivers, the sampler knows, which under ddp is this process's own.
+    numbers = [*islice(chain.from_iterable(loader.batch_sampler), len(data))]
+    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
+    size = batch_size or loader.batch_size or count
+    return DataLoader(
+        data,
+        size,
+        sampler=[numbers[i] for i in order[:count].tolist()],
+        num_workers=min(loader.num_workers, math.ceil(count / size)),
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+    )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from lightning_gan.data import TensorSamples
 from lightning_gan.metrics.real_samples import LoaderOfSamples, SetOfSamples, own_part, to_bytes
@@ -132,8 +132,32 @@ def test_processes_agree_on_what_one_process_sees(ranks: Ranks) -> None:
     assert ranks.run(_fingerprint_of_half) == [alone, alone]
 
 
-def test_as_many_of_a_loader_as_asked_for() -> None:
-    assert values(LoaderOfSamples(loader(numbers()), 8, CPU).parts()) == list(range(8))
+@pytest.mark.parametrize("workers", [0, 2])
+def test_some_of_a_loader_are_drawn_from_all_of_it(workers: int) -> None:
+    some = LoaderOfSamples(loader(numbers(), num_workers=workers), 8, CPU)
+    found = values(some.parts())
+    assert found == values(some.parts())
+    assert len(set(found)) == 8
+    assert {x // 5 for x in found} == set(range(4))  # of each class, had they been sorted
+    sorted_by_class = numbers()[torch.arange(20)][0].split(6)
+    assert values(LoaderOfSamples(sorted_by_class, 8, CPU).parts()) == list(range(8))
+
+
+def test_a_loader_of_few_gives_them_all() -> None:
+    assert sorted(values(LoaderOfSamples(loader(numbers()), 99, CPU).parts())) == list(range(20))
+
+
+def test_some_of_a_loader_of_everything_are_shared_out() -> None:
+    parts = [values(LoaderOfSamples(loader(numbers()), 4, CPU, (2, r)).parts()) for r in (0, 1)]
+    assert len({*parts[0], *parts[1]}) == 8
+
+
+def test_batches_of_the_users_own_are_drawn_from() -> None:
+    images: Any = list(numbers()[torch.arange(20)][0])
+    source: Any = DataLoader(images, batch_sampler=BatchSampler(range(5, 15), 3, drop_last=True))
+    found = values(LoaderOfSamples(source, 6, CPU).parts())
+    assert len(set(found)) == 6
+    assert set(found) <= set(range(5, 14))
 
 
 def test_a_loader_that_is_in_use_is_left_alone() -> None:
