@@ -1,5 +1,6 @@
 """The picture of a comparison: every seed of every method, the papers' rows, samples, curves."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning_gan.lab.standings import Standing
 
 _LINE = 0.23  # inches of a method
 _BOTTOM = 3.1  # inches of samples and curves
+_TITLE = 34  # characters beside each other over samples
 _REAL: dict[str, Any] = ORACLE
 OURS, BASELINE, OTHER, PAPER = "C0", "C3", "C2", "0.35"
 
@@ -131,7 +133,8 @@ def _draw_samples(axes: Axes, one: Standing, judge: Judge, data: GANDataModule, 
         return
     which = "last" if one.judged == "last" else "average"
     judge.show(axes, row["samples"][which], data)
-    axes.set_title(f"{one.method}, {which} generator, seed {row['seed']}", fontsize=8, color=color)
+    name = textwrap.fill(one.method, _TITLE)
+    axes.set_title(f"{name}\n{which} generator, seed {row['seed']}", fontsize=8, color=color)
 
 
 def _draw_curves(
