@@ -1,10 +1,9 @@
 """A few samples that a training does not see."""
 
 from lightning import Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_gan.callbacks.run import first_of
-from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part, some_of
+from lightning_gan.metrics.real_samples import SampleSet, SetOfSamples, own_part, replayed, some_of
 from lightning_gan.training.batch import Batch, unpack
 
 
@@ -29,6 +28,8 @@ def held_out_samples(trainer: Trainer, count: int) -> Batch | None:
         samples = SetOfSamples(held_out, count * trainer.world_size, count, ranks)
         return Batch(*held_out[own_part(samples.index, *ranks)])
     loader = first_of(trainer.val_dataloaders)
-    with isolate_rng():
-        batch = None if loader is None else next(iter(some_of(loader, count, count)), None)
+    if loader is None:
+        return None
+    with replayed(loader):
+        batch = next(iter(some_of(loader, count, count)), None)
     return None if batch is None else unpack(batch).rows(slice(count))

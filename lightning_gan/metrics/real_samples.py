@@ -157,11 +157,9 @@ class LoaderOfSamples:
 
     def parts(self) -> Iterator[Tensor]:
         """Yield this process's samples, images in [-1, 1] or bytes."""
-        world, rank = self.ranks
         left = sys.maxsize if self.count is None else self.count
-        with isolate_rng(), _rewound(self.loader):
-            for seed in (torch.manual_seed, random.seed, np.random.seed):
-                seed(0)
+        world, rank = self.ranks
+        with replayed(self.loader):
             loader = self.loader if self.count is None else some_of(self.loader, left * world)
             for batch in loader:
                 samples = unpack(batch).samples[rank::world][:left].cpu()
@@ -176,7 +174,7 @@ def some_of(loader: Iterable[Any], count: int, batch_size: int | None = None) ->
 
     They are drawn at random, as a file of samples may well be sorted by class, if the loader is
     torch's and can be asked for any of its samples; of another one they are the first ones. A
-    loader that shuffles is asked for its order, which takes random numbers.
+    loader that shuffles is asked for its order, which takes random numbers: see :func:`replayed`.
 
     Args:
         loader: Of any kind.
@@ -205,16 +203,25 @@ def some_of(loader: Iterable[Any], count: int, batch_size: int | None = None) ->
 
 
 @contextmanager
-def _rewound(loader: Iterable[Any]) -> Iterator[None]:
-    """Let a loader's own sources of random numbers begin anew, and leave them as they were."""
+def replayed(loader: Iterable[Any]) -> Iterator[None]:
+    """Let a loader shuffle and augment by the same random numbers, and leave all as they were.
+
+    These are the process's global ones and those of the loader's own generators.
+
+    Args:
+        loader: Of any kind.
+    """
     holders = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
     held = [getattr(holder, "generator", None) for holder in holders]
     sources = [source for source in held if isinstance(source, torch.Generator)]
     states = [source.get_state() for source in sources]
     try:
-        for source in sources:
-            source.manual_seed(0)
-        yield
+        with isolate_rng():
+            for seed in (torch.manual_seed, random.seed, np.random.seed):
+                seed(0)
+            for source in sources:
+                source.manual_seed(0)
+            yield
     finally:
         for source, state in zip(sources, states, strict=True):
             source.set_state(state)

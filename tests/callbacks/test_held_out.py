@@ -134,3 +134,15 @@ def test_random_numbers_are_left_alone() -> None:
     state = torch.get_rng_state()
     held_out(loader)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("own", [None, torch.Generator()])
+def test_a_loader_that_shuffles_gives_the_same_ones(own: torch.Generator | None) -> None:
+    loader = DataLoader(TensorDataset(SAMPLES), batch_size=16, shuffle=True, generator=own)
+    source = own or torch.default_generator
+    found = []
+    for seed in (1, 2):
+        state = source.manual_seed(seed).get_state()
+        found.append(numbers(held_out(loader)))
+        assert torch.equal(source.get_state(), state)
+    assert found[0] == found[1]
